@@ -1,0 +1,151 @@
+"""Acetylacetone: tesseral, nequip and mace-torch trained for the same wall-clock time on the same split, scored by one scorer.
+
+    TESSERAL_DATA=folder python recipes/acac_comparison.py --minutes 15 --seeds 0 1 2 --output acac \
+        --nequip path/to/venv/bin --mace path/to/venv/bin
+
+Peers live in environments of their own (nequip and mace-torch cannot share one); leave one out and it is not run. Runs go one
+after another, so that each has the machine for itself. Settings were chosen on the validation frames; each model sees the test
+files once, after training. Published, for the full training times: NequIP 0.81 meV / 5.9 meV/Å at 300 K, 6.04 / 27.8 at 600 K;
+MACE 0.9 / 5.1 and 4.6 / 22.4 (Batatia et al., arXiv:2206.07697, table 3).
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import ase
+import ase.io
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+TESTS = {"300K": "test_MD_300K.xyz", "600K": "test_MD_600K.xyz", "dihedral": "test_dihedral.xyz", "H_transfer": "test_H_transfer.xyz"}
+NEQUIP_SETTINGS = {
+    "4l1": {"layers": 4, "lmax": 1, "parity": "true", "features": 32},
+    "small": {"layers": 2, "lmax": 1, "parity": "false", "features": "[128, 64]"},
+    "4l2": {"layers": 4, "lmax": 2, "parity": "true", "features": 32},
+}
+MACE_SETTINGS = {"64x0e": (64, 0), "128x0e": (128, 0), "64x1o": (64, 1)}
+
+
+def split(data: pathlib.Path, folder: pathlib.Path, seed: int) -> None:
+    """Write train.xyz (450) and valid.xyz (50), the same for every package at a seed."""
+    frames = ase.io.read(data / "train_300K.xyz", ":")
+    order = np.random.default_rng(seed).permutation(len(frames))
+    ase.io.write(folder / "train.xyz", [frames[i] for i in order[:450]])
+    ase.io.write(folder / "valid.xyz", [frames[i] for i in order[450:]])
+
+
+def train_tesseral(folder: pathlib.Path, minutes: float, seed: int, setting: str) -> pathlib.Path:
+    command = [sys.executable, "-m", "tesseral", "train", HERE / "acac.yaml", f"seed={seed}", f"max_time={minutes}min"]
+    command += [f"data.train={folder / 'train.xyz'}", f"data.valid={folder / 'valid.xyz'}", *setting.split(), "--output", folder / "run"]
+    run(command, folder)
+    return folder / "run" / "model.safetensors"
+
+
+def train_nequip(folder: pathlib.Path, minutes: float, seed: int, setting: str, binaries: pathlib.Path) -> pathlib.Path:
+    text = (HERE / "peers" / "nequip.yaml").read_text()
+    seconds = int(minutes * 60)
+    clock = f"00:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    for word, value in {**NEQUIP_SETTINGS[setting], "seed": seed, "time": clock}.items():
+        text = text.replace(f"<{word}>", str(value))
+    (folder / "nequip.yaml").write_text(text)
+    run([binaries / "nequip-train", "-cp", folder, "-cn", "nequip", f"hydra.run.dir={folder}"], folder)
+    return folder / "best.ckpt"
+
+
+def train_mace(folder: pathlib.Path, minutes: float, seed: int, setting: str, binaries: pathlib.Path, data: pathlib.Path) -> pathlib.Path:
+    channels, degree = MACE_SETTINGS[setting]
+    for name in ("train", "valid"):  # the keys `energy` and `forces` are not read: it would train on without them
+        frames = ase.io.read(folder / f"{name}.xyz", ":")
+        for atoms in frames:
+            atoms.info["REF_energy"] = atoms.get_potential_energy()
+            atoms.arrays["REF_forces"] = atoms.get_forces()
+            atoms.calc = None
+        ase.io.write(folder / f"mace_{name}.xyz", frames)
+    isolated = {int(a.numbers[0]): a.get_potential_energy() for a in ase.io.read(data / "isolated_atoms.xyz", ":")}
+    command = [binaries / "mace_run_train", "--name=acac", "--train_file=mace_train.xyz", "--valid_file=mace_valid.xyz"]
+    command += ["--energy_key=REF_energy", "--forces_key=REF_forces", f"--E0s={isolated}", "--model=MACE", f"--num_channels={channels}"]
+    command += [f"--max_L={degree}", "--r_max=5.0", "--batch_size=5", "--valid_batch_size=10", "--ema", "--ema_decay=0.99", "--amsgrad"]
+    command += ["--lr=0.01", "--default_dtype=float32", "--device=cpu", f"--seed={seed}", "--eval_interval=1", "--scheduler_patience=10"]
+    command += ["--error_table=TotalRMSE", "--energy_weight=1", "--forces_weight=100"]
+    run(["timeout", str(minutes * 60), *command, "--max_num_epochs=100000"], folder, check=False)
+    run([*command, "--max_num_epochs=1", "--restart_latest"], folder)  # writes the model of the last checkpoint, trains no further
+    return folder / "acac.model"
+
+
+def run(command: list, folder: pathlib.Path, check: bool = True) -> None:
+    with open(folder / "log", "a") as log:
+        subprocess.run([str(word) for word in command], cwd=folder, stdout=log, stderr=log, check=check)
+
+
+def score(package: str, model: pathlib.Path, data: pathlib.Path, folder: pathlib.Path, interpreter: pathlib.Path | None) -> dict:
+    """RMSE of energies (meV) and force components (meV/Å) on each test file; predictions stay in the folder."""
+    errors = {}
+    for name, file in TESTS.items():
+        out = folder / f"{name}.npz"
+        if interpreter is None:
+            predict_tesseral(model, data / file, out)
+        else:
+            run([interpreter, HERE / "peers" / "predict.py", package, model, data / file, out], folder)
+        frames, predicted = ase.io.read(data / file, ":"), np.load(out)
+        reference = np.array([a.get_potential_energy() for a in frames])
+        errors[name] = {"energy": 1e3 * float(np.sqrt(np.mean((predicted["energy"] - reference) ** 2)))}
+        if "forces" in frames[0].calc.results:
+            difference = predicted["forces"] - np.array([a.get_forces() for a in frames])
+            errors[name]["forces"] = 1e3 * float(np.sqrt(np.mean(difference**2)))
+    return errors
+
+
+def predict_tesseral(model: pathlib.Path, frames: pathlib.Path, out: pathlib.Path) -> None:
+    from tesseral.interfaces.ase import Calculator
+
+    calculator = Calculator(model)
+    energies, forces = [], []
+    for atoms in ase.io.read(frames, ":"):
+        atoms.calc = calculator
+        energies.append(atoms.get_potential_energy())
+        forces.append(atoms.get_forces())
+    np.savez(out, energy=np.array(energies), forces=np.array(forces))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    parser.add_argument("--nequip", type=pathlib.Path, help="bin folder of an environment with nequip 0.19.1")
+    parser.add_argument("--mace", type=pathlib.Path, help="bin folder of an environment with mace-torch 0.3.16")
+    parser.add_argument("--settings", nargs="+", default=["tesseral:", "nequip:4l1", "mace:64x0e"], help="PACKAGE:SETTING to run")
+    arguments = parser.parse_args()
+    if "TESSERAL_DATA" not in os.environ:
+        sys.exit("set TESSERAL_DATA to the folder that holds acac/ (see docs/data.md)")
+    data = pathlib.Path(os.environ["TESSERAL_DATA"]).resolve() / "acac"
+    results = []
+    for seed in arguments.seeds:
+        for name in arguments.settings:
+            package, _, setting = name.partition(":")
+            binaries = {"nequip": arguments.nequip, "mace": arguments.mace}.get(package)
+            if package != "tesseral" and binaries is None:
+                continue
+            folder = (arguments.output / f"{package}-{setting.replace(' ', '_') or 'default'}-{seed}").resolve()
+            folder.mkdir(parents=True)
+            split(data, folder, seed)
+            if package == "tesseral":
+                model = train_tesseral(folder, arguments.minutes, seed, setting)
+            elif package == "nequip":
+                model = train_nequip(folder, arguments.minutes, seed, setting, binaries)
+            else:
+                model = train_mace(folder, arguments.minutes, seed, setting, binaries, data)
+            interpreter = None if binaries is None else binaries / "python"
+            row = {"package": package, "setting": setting, "seed": seed, "minutes": arguments.minutes}
+            row["errors"] = score(package, model, data, folder, interpreter)
+            results.append(row)
+            (arguments.output / "results.json").write_text(json.dumps(results, indent=1))
+            print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
