@@ -267,3 +267,5 @@ pytree.register_pytree_node(
     from_dumpable_context=list,
     flatten_with_keys_fn=_flatten_with_keys,
 )
+# A graph holds tensors only, so files that contain one load with weights_only=True.
+torch.serialization.add_safe_globals([Graph])

@@ -64,7 +64,7 @@ def find_neighbors(
     positions: Float[np.ndarray, "nodes 3"],
     cell: Float[np.ndarray, "3 3"],
     pbc: Bool[np.ndarray, "3"],
-    cutoff: float,
+    cutoff: float | int,
 ) -> tuple[Int64[np.ndarray, "2 edges"], Int64[np.ndarray, "edges 3"]]:
     """All directed pairs (source, destination) closer than ``cutoff`` in Å, and the cell shifts of the source.
 
@@ -109,13 +109,13 @@ def _canonical_order(
 
 def build_graph(
     structure: Structure,
-    cutoff: float,
+    cutoff: float | int,
     *,
     labels: Mapping[str, Any] | None = None,
-    charge: float | None = None,
-    spin: float | None = None,
+    charge: float | int | None = None,
+    spin: float | int | None = None,
     field: Any = None,
-    weight: float | None = None,
+    weight: float | int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Graph:
     """The graph of one structure, every atom connected to all images within ``cutoff`` (Å).
@@ -137,7 +137,7 @@ def build_graph(
         raise ValueError(f"{len(species)} atomic numbers for {nodes} positions")
     edge_index, shifts = find_neighbors(positions, cell, pbc, cutoff)
 
-    def scalar(value: float | None) -> Tensor | None:
+    def scalar(value: float | int | None) -> Tensor | None:
         return None if value is None else torch.tensor([float(value)], dtype=dtype)
 
     label_tensors, masks = {}, {}
@@ -187,7 +187,7 @@ def _label(key: str, value: Any, nodes: int, dtype: torch.dtype) -> tuple[Tensor
     return torch.from_numpy(array).to(dtype), torch.from_numpy(known)
 
 
-def prune(graph: Graph, cutoff: float) -> Graph:
+def prune(graph: Graph, cutoff: float | int) -> Graph:
     """The graph without the edges of ``cutoff`` (Å) or longer; all orders stay valid.
 
     >>> import ase
@@ -233,7 +233,7 @@ class SkinNeighborList:
     (0, 2)
     """
 
-    def __init__(self, cutoff: float, skin: float = 0.5, exact: bool = True) -> None:
+    def __init__(self, cutoff: float | int, skin: float | int = 0.5, exact: bool = True) -> None:
         if not skin >= 0:
             raise ValueError(f"the skin is {skin}, expected a length in Å that is not negative")
         self.cutoff = cutoff
