@@ -1,0 +1,103 @@
+"""Energy models, one paper a file. A model maps a graph to energies (graphs,) in eV.
+
+========= ==========================================================
+nequip    an E(3)-equivariant message-passing network
+files     saving and loading: safetensors and JSON, never pickle
+========= ==========================================================
+
+A new model adds its settings class to the unions below and a case to :func:`build`; nothing else in the library names models.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from tesseral.models.nequip import NequIP, NequIPSettings
+from tesseral.nn.pair import ZBL, Sum, ZBLSettings
+
+# What a settings file may choose to train. With a second architecture: Annotated[A | B, Field(discriminator="name")].
+ModelSettings: TypeAlias = NequIPSettings
+
+
+class SumSettings(BaseModel):
+    """A sum of energy models; the first that has learned energies carries those of the isolated atoms."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["sum"] = "sum"
+    terms: tuple[StoredSettings, ...] = Field(min_length=1, description="settings of each term")
+
+
+# What a model file may hold.
+StoredSettings: TypeAlias = Annotated[NequIPSettings | ZBLSettings | SumSettings, Field(discriminator="name")]
+SumSettings.model_rebuild()
+EnergyModel: TypeAlias = NequIP | ZBL | Sum
+
+
+def parse_settings(values: Any) -> NequIPSettings | ZBLSettings | SumSettings:
+    """Settings from plain data; ``pydantic.ValidationError`` names what is wrong.
+
+    >>> parse_settings({"name": "zbl", "cutoff": 4.0, "species": [1, 8]}).cutoff
+    4.0
+    """
+    return TypeAdapter(StoredSettings).validate_python(values)
+
+
+def settings_of(model: torch.nn.Module) -> NequIPSettings | ZBLSettings | SumSettings:
+    """The settings that :func:`build` makes this model from; ``TypeError`` for a model of another library.
+
+    >>> settings_of(Sum([ZBL(4.0, (1, 8))])).terms[0].name
+    'zbl'
+    """
+    if isinstance(model, Sum):
+        return SumSettings(terms=tuple(settings_of(term) for term in model.terms))
+    settings = getattr(model, "settings", None)
+    if not isinstance(settings, NequIPSettings | ZBLSettings):
+        raise TypeError(f"{type(model).__name__} is no model of tesseral: its settings are {settings!r}")
+    return settings
+
+
+def build(
+    settings: NequIPSettings | ZBLSettings | SumSettings,
+    *,
+    atomic_energies: dict[int, float] | None = None,
+    scales: dict[int, float] | float = 1.0,
+    backend: str = "auto",
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> EnergyModel:
+    """The model that the settings describe, with new random weights.
+
+    ``atomic_energies`` (eV) and ``scales`` (eV) by atomic number come from the training data. Known
+    terms such as ZBL ignore both.
+
+    >>> build(parse_settings({"name": "zbl", "cutoff": 4.0, "species": [1, 8]})).cutoff
+    4.0
+    """
+    match settings:
+        case NequIPSettings():
+            return NequIP(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
+        case ZBLSettings():
+            return ZBL(settings.cutoff, settings.species, settings.cutoff_power)
+        case SumSettings():
+            terms, energies = [], atomic_energies
+            for term in settings.terms:
+                terms.append(build(term, atomic_energies=energies, scales=scales, backend=backend, dtype=dtype, device=device))
+                energies = energies if isinstance(term, ZBLSettings) else None
+            return Sum(terms)
+
+
+def cast(model: torch.nn.Module, dtype: torch.dtype) -> EnergyModel:
+    """A copy of the model that computes in another precision; energies of isolated atoms and sums stay float64.
+
+    >>> cast(ZBL(4.0, (1, 8)), torch.float32).species
+    (1, 8)
+    """
+    tensors = model.state_dict()
+    device = next(iter(tensors.values())).device if tensors else None
+    copy = build(settings_of(model), dtype=dtype, device=device)
+    copy.load_state_dict(tensors)
+    return copy.train(model.training)
