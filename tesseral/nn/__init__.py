@@ -1,0 +1,35 @@
+"""Layers, one family a file; the map of the floor. Features are plain tensors ``(..., irreps.dim)`` in the ``ir_mul`` layout."""
+
+from tesseral.nn.activation import Activation, Normalized, parity_of, second_moment_scale
+from tesseral.nn.convolution import Convolution
+from tesseral.nn.cutoff import BumpCutoff, CosineCutoff, PolynomialCutoff, soft_unit_step
+from tesseral.nn.embedding import SpeciesEmbedding
+from tesseral.nn.gate import Gate
+from tesseral.nn.linear import Linear
+from tesseral.nn.mlp import MLP, FullyConnectedNet
+from tesseral.nn.radial import BesselBasis, ExponentialNormalBasis, GaussianBasis, SoftOneHot, sinc, soft_one_hot
+from tesseral.nn.species_linear import SpeciesLinear
+
+__all__ = [
+    "Activation",
+    "BesselBasis",
+    "BumpCutoff",
+    "Convolution",
+    "CosineCutoff",
+    "ExponentialNormalBasis",
+    "FullyConnectedNet",
+    "Gate",
+    "GaussianBasis",
+    "Linear",
+    "MLP",
+    "Normalized",
+    "PolynomialCutoff",
+    "SoftOneHot",
+    "SpeciesEmbedding",
+    "SpeciesLinear",
+    "parity_of",
+    "second_moment_scale",
+    "sinc",
+    "soft_one_hot",
+    "soft_unit_step",
+]
