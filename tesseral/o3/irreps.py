@@ -457,7 +457,7 @@ class Irreps(tuple):
         A polynomial in the entries of ``R``, so smooth everywhere: there are no angles inside. Reflections are multiplied by the
         parity. ``layout`` says how the features that it acts on are arranged: :math:`1 \otimes D` in blocks for ``"mul_ir"``,
         :math:`D \otimes 1` for ``"ir_mul"``. Raises ``ValueError`` if ``R`` is not orthogonal, see
-        :func:`wigner.check_orthogonal`; skipped in compiled code, or with ``check=False``.
+        :func:`rotations.check_orthogonal`; skipped in compiled code, or with ``check=False``.
 
         >>> Irreps("2x0e+1o").D_from_matrix(-torch.eye(3)).diagonal()
         tensor([ 1.,  1., -1., -1., -1.])

@@ -82,8 +82,8 @@ def _nonnegative(q: Tensor) -> Tensor:
 def check_orthogonal(R: Float[Tensor, "... 3 3"], proper: bool = False) -> None:
     r"""Raise ``ValueError`` unless each matrix is orthogonal, and a rotation if ``proper``.
 
-    The largest entry of :math:`R^TR-1` may be the square root of the machine epsilon of the dtype, and at least 1e-6. Reads values,
-    so it waits for a GPU; does nothing where there are no values to read: in compiled, exported, traced and vmapped code.
+    The largest entry of :math:`R^TR-1` may be the square root of the machine epsilon of the dtype, and at least 1e-6. Reads
+    values, so it waits for a GPU; does nothing where there are no values to read: in compiled, exported, traced and vmapped code.
 
     >>> check_orthogonal(2 * torch.eye(3))
     Traceback (most recent call last):
@@ -387,7 +387,7 @@ def quaternion_to_axis_angle(q: Float[Tensor, "... 4"]) -> AxisAngle:
 
 
 def matrix_to_axis_angle(R: Float[Tensor, "... 3 3"], check: bool = True) -> AxisAngle:
-    """The unit axis and the angle in [0, pi] of a rotation; accurate also near 0 and pi. Raises as :func:`matrix_to_quaternion`."""
+    """The unit axis and the angle in [0, pi] of a rotation, accurate also near both. Raises as :func:`matrix_to_quaternion`."""
     return quaternion_to_axis_angle(matrix_to_quaternion(R, check))
 
 
