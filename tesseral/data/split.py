@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 from collections import defaultdict
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
@@ -32,7 +32,7 @@ class SplitSettings(pydantic.BaseModel):
 
     method: Literal["random", "group", "file"] = pydantic.Field(
         default="random",
-        description="random frames, or whole groups: by trajectory (keys.group) or by file, so that neighbours in time stay together",
+        description="random frames; or by group (trajectory, see keys.group) or file, so that neighbours in time stay together",
     )
     valid: int | float = pydantic.Field(default=0.1, ge=0, description="frames for validation: a fraction or a number")
     test: int | float = pydantic.Field(default=0, ge=0, description="frames for testing: a fraction or a number")
@@ -72,8 +72,8 @@ class Split:
         if digest != self.digest:
             count = len(self.train) + len(self.valid) + len(self.test)
             raise DataError(
-                f"the data have changed since they were split: {count} frames of {', '.join(self.files) or 'unknown files'} with hash "
-                f"{self.digest[:12]} then, {len(frames)} frames with hash {digest[:12]} now (keys, units and order count, too); "
+                f"the data have changed since they were split: {count} frames of {', '.join(self.files) or 'unknown files'} "
+                f"with hash {self.digest[:12]} then, {len(frames)} frames with hash {digest[:12]} now (keys, units and order count, too); "
                 "restore the files, or delete the split to draw another one"
             )
 
@@ -103,7 +103,9 @@ class Split:
             raise DataError(
                 f"{path} is a split of version {content.get('version')}, this tesseral reads version 1: draw it again"
             )
-        parts = {name: tuple(content[name]) if name in ("train", "valid", "test", "files") else content[name] for name in fields}
+        parts: dict[str, Any] = {
+            name: tuple(content[name]) if name in ("train", "valid", "test", "files") else content[name] for name in fields
+        }
         together = [index for name in ("train", "valid", "test") for index in parts[name]]
         if len(set(together)) < len(together):
             raise DataError(f"{path} has the same frame in two parts: it was edited; delete it to draw the split again")

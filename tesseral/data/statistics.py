@@ -35,7 +35,7 @@ class AtomicEnergies(pydantic.BaseModel):
         default="auto", description="isolated atoms in the data, least squares over compositions, a dictionary, or auto"
     )
     values: dict[str, float] = pydantic.Field(default={}, description="energy in eV of each element, for source: dictionary")
-    ridge: float = pydantic.Field(default=1e-8, ge=0, description="regularisation of the least squares, relative to the data")
+    ridge: float = pydantic.Field(default=1e-10, ge=0, description="regularisation of the least squares, relative to the data")
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> AtomicEnergies:
@@ -102,7 +102,7 @@ def isolated_energies(frames: Iterable[Frame]) -> dict[int, float]:
     return {number: energy for number, (energy, _) in sorted(found.items())}
 
 
-def least_squares_energies(frames: Iterable[Frame], ridge: float = 1e-8) -> tuple[dict[int, float], str | None]:
+def least_squares_energies(frames: Iterable[Frame], ridge: float = 1e-10) -> tuple[dict[int, float], str | None]:
     r"""Atomic energies in eV that explain the total energies best, and a sentence when the data do not determine them.
 
     Minimises :math:`\sum_s (E_s - \sum_z n_{sz} e_z)^2 / N_s^2` with a small ridge towards equal energy per atom, so that
@@ -115,7 +115,7 @@ def least_squares_energies(frames: Iterable[Frame], ridge: float = 1e-8) -> tupl
     >>> {number: round(energy, 3) for number, energy in energies.items()}
     {1: -3.0, 8: -3.0}
     >>> note
-    "the compositions (H2O) do not determine the energies of H, O one by one: ..."
+    'the compositions (H2O) do not determine the energies of H, O one by one: ...'
     """
     labelled = [(frame.numbers, float(frame.labels["energy"]), frame.formula) for frame in frames if _has_energy(frame)]
     if not labelled:
@@ -135,8 +135,8 @@ def least_squares_energies(frames: Iterable[Frame], ridge: float = 1e-8) -> tupl
         formulas = list(dict.fromkeys(formula for _, _, formula in labelled))
         shown = ", ".join(formulas[:3]) + (", ..." if len(formulas) > 3 else "")
         note = (
-            f"the compositions ({shown}) do not determine the energies of {', '.join(chemical_symbols[z] for z in species)} one by "
-            f"one: {len(species)} elements, rank {rank}. Energies of these compositions are right, but those of others and of "
+            f"the compositions ({shown}) do not determine the energies of {', '.join(chemical_symbols[z] for z in species)} "
+            f"one by one: {len(species)} elements, rank {rank}. Energies of these compositions are right, but those of others and of "
             "dissociation are not; add isolated atoms to the data, or give a dictionary"
         )
     return {int(z): float(energy) for z, energy in zip(species, solution)}, note
@@ -201,7 +201,8 @@ def compute_statistics(
 
     >>> from ase.build import molecule
     >>> from tesseral.data import frames_from_atoms
-    >>> statistics = compute_statistics(frames_from_atoms([molecule("H2O")]), 2.0, AtomicEnergies(values={"H": -13.6, "O": -2041.0}))
+    >>> known = AtomicEnergies(values={"H": -13.6, "O": -2041.0})
+    >>> statistics = compute_statistics(frames_from_atoms([molecule("H2O")]), 2.0, known)
     >>> statistics.species, statistics.num_neighbors
     ((1, 8), 2.0)
     """
