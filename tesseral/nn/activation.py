@@ -60,7 +60,7 @@ class Normalized(nn.Module):
     1.67653247
     """
 
-    def __init__(self, act: ScalarFunction, normalization: Normalization | float = "integral") -> None:
+    def __init__(self, act: ScalarFunction, normalization: Normalization | int | float = "integral") -> None:
         super().__init__()
         self.act = act
         self.scale = second_moment_scale(act, normalization) if isinstance(normalization, str) else float(normalization)

@@ -24,7 +24,7 @@ class PolynomialCutoff(nn.Module):
     tensor([1.0000, 0.8555, 0.0000, 0.0000], dtype=torch.float64)
     """
 
-    def __init__(self, cutoff: float, p: float = 6.0) -> None:
+    def __init__(self, cutoff: int | float, p: int | float = 6.0) -> None:
         super().__init__()
         self.cutoff = _positive(cutoff)
         if p < 2:
@@ -50,7 +50,7 @@ class CosineCutoff(nn.Module):
     tensor([1.0000, 0.2500, 0.0000, 0.0000])
     """
 
-    def __init__(self, cutoff: float, power: int = 2) -> None:
+    def __init__(self, cutoff: int | float, power: int = 2) -> None:
         super().__init__()
         self.cutoff, self.power = _positive(cutoff), power
         if power < 1:
@@ -74,7 +74,7 @@ class BumpCutoff(nn.Module):
     tensor([1.0000, 0.7165, 0.0000, 0.0000])
     """
 
-    def __init__(self, cutoff: float) -> None:
+    def __init__(self, cutoff: int | float) -> None:
         super().__init__()
         self.cutoff = _positive(cutoff)
 
@@ -98,7 +98,7 @@ def soft_unit_step(x: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     return torch.where(inside, torch.exp(-1 / safe), torch.zeros_like(x))
 
 
-def _positive(cutoff: float) -> float:
+def _positive(cutoff: int | float) -> float:
     if not cutoff > 0:
         raise ValueError(f"the cutoff must be a positive distance in Å, got {cutoff}")
     return float(cutoff)

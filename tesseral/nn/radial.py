@@ -33,7 +33,7 @@ class BesselBasis(nn.Module):
 
     def __init__(
         self,
-        cutoff: float,
+        cutoff: int | float,
         num_basis: int = 8,
         normalization: Literal["orthonormal", "nequip"] = "orthonormal",
         trainable: bool = False,
@@ -73,7 +73,7 @@ class GaussianBasis(nn.Module):
     tensor([0.6065, 1.0000, 0.6065])
     """
 
-    def __init__(self, cutoff: float, num_basis: int = 50, start: float = 0.0, width: float = 1.0) -> None:
+    def __init__(self, cutoff: int | float, num_basis: int = 50, start: int | float = 0.0, width: int | float = 1.0) -> None:
         super().__init__()
         if num_basis < 2:
             raise ValueError(f"a Gaussian basis needs at least 2 functions, got {num_basis}")
@@ -99,7 +99,7 @@ class ExponentialNormalBasis(nn.Module):
     tensor([1.])
     """
 
-    def __init__(self, cutoff: float, num_basis: int = 50, alpha: float | None = None) -> None:
+    def __init__(self, cutoff: int | float, num_basis: int = 50, alpha: int | float | None = None) -> None:
         super().__init__()
         if num_basis < 2:
             raise ValueError(f"an exponential-normal basis needs at least 2 functions, got {num_basis}")
@@ -125,7 +125,7 @@ class SoftOneHot(nn.Module):
     """
 
     def __init__(
-        self, cutoff: float, num_basis: int = 10, basis: SoftOneHotBasis = "smooth_finite", vanish: bool = True, start: float = 0.0
+        self, cutoff: int | float, num_basis: int = 10, basis: SoftOneHotBasis = "smooth_finite", vanish: bool = True, start: int | float = 0.0
     ) -> None:
         super().__init__()
         _check_basis(basis)
@@ -139,7 +139,7 @@ class SoftOneHot(nn.Module):
 
 
 def soft_one_hot(
-    x: Float[Tensor, "*batch"], start: float, end: float, number: int, basis: SoftOneHotBasis, vanish: bool
+    x: Float[Tensor, "*batch"], start: int | float, end: int | float, number: int, basis: SoftOneHotBasis, vanish: bool
 ) -> Float[Tensor, "*batch number"]:
     r"""Numbers that say softly in which of ``number`` bins between ``start`` and ``end`` x lies; their squares sum to about one.
 
@@ -195,7 +195,7 @@ def _cut(values: Tensor, inside: Tensor) -> Tensor:
     return torch.where(inside, values, torch.zeros_like(values))
 
 
-def _linspace(start: float, end: float, number: int, like: Tensor) -> tuple[Tensor, float]:
+def _linspace(start: int | float, end: int | float, number: int, like: Tensor) -> tuple[Tensor, float]:
     step = (end - start) / (number - 1)
     return start + step * torch.arange(number, dtype=like.dtype, device=like.device), step
 

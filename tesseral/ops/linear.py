@@ -102,7 +102,7 @@ def linear(
     weight: Float[Tensor, "*weight_batch weight_numel"],
     plan: LinearPlan,
     bias: Float[Tensor, "*bias_batch bias_numel"] | None = None,
-) -> Float[Tensor, "*batch dim_out"]:
+) -> Float[Tensor, "*out dim_out"]:
     r"""The linear map :math:`y^{(j)}_{mv} = \sum_i c_{ij} \sum_u x^{(i)}_{mu} W^{(ij)}_{uv} + b^{(j)}_v` of a plan.
 
     ``weight`` is one row for all, or has leading axes that broadcast with the batch. For a plan with the factor ``f_in`` see
@@ -130,7 +130,7 @@ def linear_with_channels(
     weight: Float[Tensor, "*weight_batch f_in f_out weight_numel"],
     plan: LinearPlan,
     bias: Float[Tensor, "*bias_batch f_out bias_numel"] | None = None,
-) -> Float[Tensor, "*batch f_out dim_out"]:
+) -> Float[Tensor, "*out f_out dim_out"]:
     """The linear map that mixes an additional axis of channels, from ``f_in`` to ``f_out``, the same for all irreps.
 
     >>> plan = linear_plan("2x1o", "1x1o", f_in=4)
