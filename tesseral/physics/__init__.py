@@ -3,4 +3,6 @@
 | file | idea |
 |---|---|
 | forces | forces, stress and virial |
+| hessian | second derivatives: products with vectors, the matrix, its sum rule |
+| vibrations | frequencies and normal modes |
 """

@@ -1,0 +1,139 @@
+"""Second derivatives of an energy with respect to positions: products with vectors, the dense matrix, its sum rule."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tesseral.graph import Graph
+from tesseral.physics.forces import EnergyFunction, _dimer, _springs, energy_and_forces  # noqa: F401 (examples)
+
+
+def hessian_vector_products(
+    model: EnergyFunction,
+    graph: Graph,
+    vectors: Float[Tensor, "probes nodes 3"],
+    create_graph: bool = False,
+    chunk: int = 1,
+) -> Float[Tensor, "probes nodes 3"]:
+    r"""Products :math:`H v` in eV/Å² times the unit of ``vectors``, without the matrix: a second pass backwards for each vector.
+
+    ``create_graph`` keeps them differentiable, to train on random probes of reference Hessians. ``chunk`` vectors share one
+    vectorised pass, which takes as many times the memory. For a batch of structures the matrix is block-diagonal.
+
+    >>> v = torch.tensor([[[0.0, 0, 1], [0, 0, 0]]], dtype=torch.float64)
+    >>> hessian_vector_products(_springs, _dimer(), v).tolist()
+    [[[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]]
+    """
+    if len(vectors) == 0:
+        return torch.zeros_like(vectors)
+    products = _Products(model, graph)
+    parts = [products(part, create_graph) for part in vectors.split(max(chunk, 1))]
+    return torch.cat(parts)
+
+
+def hessian(model: EnergyFunction, graph: Graph, chunk: int = 1) -> Float[Tensor, "nodes 3 nodes 3"]:
+    r"""The Hessian :math:`H_{i\alpha j\beta} = \partial^2 E/\partial r_{i\alpha}\partial r_{j\beta}` of one structure, in eV/Å².
+
+    In a crystal, atoms move with all their images (the Γ point). Not symmetrised: its asymmetry measures the error of the
+    derivatives. Costs 3 × nodes backward passes; ``chunk`` of them are vectorised at a time, for more speed and memory.
+    Raises ``ValueError`` for a batch of several structures, which :func:`hessians` serves.
+
+    >>> hessian(_springs, _dimer())[0, 2, :, 2].tolist()
+    [1.0, -1.0]
+    """
+    if graph.num_graphs != 1:
+        raise ValueError(f"hessian takes one structure, got a batch of {graph.num_graphs}: use hessians")
+    return hessians(model, graph, chunk)[0]
+
+
+def hessians(model: EnergyFunction, graph: Graph, chunk: int = 1) -> list[Tensor]:
+    """The Hessian (nodes, 3, nodes, 3) of each structure of a batch, in eV/Å²; one pass probes all structures at once.
+
+    >>> from tesseral.graph import collate
+    >>> [tuple(h.shape) for h in hessians(_springs, collate([_dimer(), _dimer()]))]
+    [(2, 3, 2, 3), (2, 3, 2, 3)]
+    """
+    counts = graph.nodes_per_graph().tolist()
+    starts = [sum(counts[:k]) for k in range(len(counts))]
+    result = [graph.positions.new_zeros(3 * n, 3 * n, dtype=torch.float64) for n in counts]
+    if graph.num_nodes == 0:
+        return [block.reshape(0, 3, 0, 3) for block in result]
+    products = _Products(model, graph)
+    for columns in torch.arange(3 * max(counts)).split(max(chunk, 1)):
+        probes = graph.positions.new_zeros(len(columns), graph.num_nodes, 3)
+        for row, column in enumerate(columns.tolist()):
+            for n, start in zip(counts, starts):
+                if column < 3 * n:
+                    probes[row, start + column // 3, column % 3] = 1
+        rows = products(probes, create_graph=False).to(torch.float64)
+        for block, n, start in zip(result, counts, starts):
+            inside = columns[columns < 3 * n].to(block.device)
+            block[inside] = rows[: len(inside), start : start + n].reshape(len(inside), 3 * n)
+    return [block.reshape(n, 3, n, 3) for block, n in zip(result, counts)]
+
+
+def asymmetry(hessian: Float[Tensor, "nodes 3 nodes 3"]) -> float:
+    """Largest difference between the matrix and its transpose, in eV/Å²; zero up to rounding for an exact derivative.
+
+    >>> asymmetry(hessian(_springs, _dimer()))
+    0.0
+    """
+    return _largest(hessian - hessian.permute(2, 3, 0, 1))
+
+
+def sum_rule_error(hessian: Float[Tensor, "nodes 3 nodes 3"]) -> float:
+    r"""Largest violation of :math:`\sum_j H_{i\alpha j\beta} = 0` in eV/Å²: moving everything together costs nothing.
+
+    >>> sum_rule_error(hessian(_springs, _dimer()))
+    0.0
+    """
+    return _largest(hessian.sum(2))
+
+
+def impose_sum_rule(hessian: Float[Tensor, "nodes 3 nodes 3"]) -> Float[Tensor, "nodes 3 nodes 3"]:
+    """The nearest symmetric matrix that obeys the sum rule, for Hessians from rounded or numerical derivatives.
+
+    >>> noisy = hessian(_springs, _dimer()) + 0.01 * torch.eye(6).reshape(2, 3, 2, 3)
+    >>> sum_rule_error(noisy) > 0.009, sum_rule_error(impose_sum_rule(noisy)) < 1e-15
+    (True, True)
+    """
+    symmetric = 0.5 * (hessian + hessian.permute(2, 3, 0, 1))
+    # P H P with P = 1 - (translations): both projections commute with symmetrisation.
+    left = symmetric - symmetric.mean(0, keepdim=True)
+    return left - left.mean(2, keepdim=True)
+
+
+class _Products:
+    """Forces with their graph, kept for any number of second passes backwards."""
+
+    def __init__(self, model: EnergyFunction, graph: Graph) -> None:
+        positions = graph.positions
+        # Where the caller differentiates through the positions their graph must stay; otherwise a fresh leaf will do.
+        self.positions = positions if positions.requires_grad else positions.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            self.forces = energy_and_forces(model, graph.replace(positions=self.positions), create_graph=True).forces
+
+    def __call__(self, vectors: Tensor, create_graph: bool) -> Tensor:
+        if not self.forces.requires_grad:
+            return torch.zeros_like(vectors)
+        if len(vectors) == 1:
+            return self._backward(vectors[0], create_graph, batched=False)[None]
+        return self._backward(vectors, create_graph, batched=True)
+
+    def _backward(self, vectors: Tensor, create_graph: bool, batched: bool) -> Tensor:
+        return torch.autograd.grad(
+            self.forces,
+            self.positions,
+            -vectors.to(self.forces.dtype),
+            retain_graph=True,
+            create_graph=create_graph,
+            allow_unused=True,
+            materialize_grads=True,
+            is_grads_batched=batched,
+        )[0]
+
+
+def _largest(x: Tensor) -> float:
+    return float(x.abs().max()) if x.numel() else 0.0
