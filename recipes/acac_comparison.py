@@ -21,7 +21,12 @@ import ase.io
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
-TESTS = {"300K": "test_MD_300K.xyz", "600K": "test_MD_600K.xyz", "dihedral": "test_dihedral.xyz", "H_transfer": "test_H_transfer.xyz"}
+TESTS = {
+    "300K": "test_MD_300K.xyz",
+    "600K": "test_MD_600K.xyz",
+    "dihedral": "test_dihedral.xyz",
+    "H_transfer": "test_H_transfer.xyz",
+}
 NEQUIP_SETTINGS = {
     "4l1": {"layers": 4, "lmax": 1, "parity": "true", "features": 32},
     "small": {"layers": 2, "lmax": 1, "parity": "false", "features": "[128, 64]"},
@@ -40,7 +45,13 @@ def split(data: pathlib.Path, folder: pathlib.Path, seed: int) -> None:
 
 def train_tesseral(folder: pathlib.Path, minutes: float, seed: int, setting: str) -> pathlib.Path:
     command = [sys.executable, "-m", "tesseral", "train", HERE / "acac.yaml", f"seed={seed}", f"max_time={minutes}min"]
-    command += [f"data.train={folder / 'train.xyz'}", f"data.valid={folder / 'valid.xyz'}", *setting.split(), "--output", folder / "run"]
+    command += [
+        f"data.train={folder / 'train.xyz'}",
+        f"data.validation={folder / 'valid.xyz'}",
+        *setting.split(),
+        "--output",
+        folder / "run",
+    ]
     run(command, folder)
     return folder / "run" / "model.safetensors"
 
@@ -56,7 +67,9 @@ def train_nequip(folder: pathlib.Path, minutes: float, seed: int, setting: str, 
     return folder / "best.ckpt"
 
 
-def train_mace(folder: pathlib.Path, minutes: float, seed: int, setting: str, binaries: pathlib.Path, data: pathlib.Path) -> pathlib.Path:
+def train_mace(
+    folder: pathlib.Path, minutes: float, seed: int, setting: str, binaries: pathlib.Path, data: pathlib.Path
+) -> pathlib.Path:
     channels, degree = MACE_SETTINGS[setting]
     for name in ("train", "valid"):  # the keys `energy` and `forces` are not read: it would train on without them
         frames = ase.io.read(folder / f"{name}.xyz", ":")
@@ -65,14 +78,37 @@ def train_mace(folder: pathlib.Path, minutes: float, seed: int, setting: str, bi
             atoms.arrays["REF_forces"] = atoms.get_forces()
             atoms.calc = None
         ase.io.write(folder / f"mace_{name}.xyz", frames)
-    isolated = {int(a.numbers[0]): a.get_potential_energy() for a in ase.io.read(data / "isolated_atoms.xyz", ":")}
+    isolated = {int(a.numbers[0]): float(a.get_potential_energy()) for a in ase.io.read(data / "isolated_atoms.xyz", ":")}
     command = [binaries / "mace_run_train", "--name=acac", "--train_file=mace_train.xyz", "--valid_file=mace_valid.xyz"]
-    command += ["--energy_key=REF_energy", "--forces_key=REF_forces", f"--E0s={isolated}", "--model=MACE", f"--num_channels={channels}"]
-    command += [f"--max_L={degree}", "--r_max=5.0", "--batch_size=5", "--valid_batch_size=10", "--ema", "--ema_decay=0.99", "--amsgrad"]
-    command += ["--lr=0.01", "--default_dtype=float32", "--device=cpu", f"--seed={seed}", "--eval_interval=1", "--scheduler_patience=10"]
+    command += [
+        "--energy_key=REF_energy",
+        "--forces_key=REF_forces",
+        f"--E0s={isolated}",
+        "--model=MACE",
+        f"--num_channels={channels}",
+    ]
+    command += [
+        f"--max_L={degree}",
+        "--r_max=5.0",
+        "--batch_size=5",
+        "--valid_batch_size=10",
+        "--ema",
+        "--ema_decay=0.99",
+        "--amsgrad",
+    ]
+    command += [
+        "--lr=0.01",
+        "--default_dtype=float32",
+        "--device=cpu",
+        f"--seed={seed}",
+        "--eval_interval=1",
+        "--scheduler_patience=10",
+    ]
     command += ["--error_table=TotalRMSE", "--energy_weight=1", "--forces_weight=100"]
     run(["timeout", str(minutes * 60), *command, "--max_num_epochs=100000"], folder, check=False)
-    run([*command, "--max_num_epochs=1", "--restart_latest"], folder)  # writes the model of the last checkpoint, trains no further
+    run(
+        [*command, "--max_num_epochs=1", "--restart_latest"], folder
+    )  # writes the model of the last checkpoint, trains no further
     return folder / "acac.model"
 
 
