@@ -13,23 +13,24 @@ only add up, to some 1e-14 at l = 12. The polynomial holds for reflections too, 
 from __future__ import annotations
 
 import functools
+import math
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Complex128, Float, Float64, Int64
+from jaxtyping import Complex, Complex128, Float, Float64
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from tesseral.o3.irreps import Irreps, IrrepsLike
-from tesseral.o3.layout import check_layout, permutation
+from tesseral.o3.layout import check_layout
 from tesseral.o3.rotations import Device, angles_to_matrix, check_orthogonal, determinant, quaternion_to_matrix
 
 # ---- exact constants
 
 
 @functools.cache
-def real_to_complex_array(l: int) -> Complex128[np.ndarray, "2*l+1 2*l+1"]:
+def real_to_complex_array(l: int) -> Complex128[np.ndarray, "d d"]:
     r"""The unitary matrix from real to complex spherical harmonics of degree ``l``, times :math:`(-i)^l`.
 
     The factor makes the Clebsch-Gordan coefficients of the real basis real. Rows are complex, columns real m = -l, ..., l.
@@ -46,7 +47,7 @@ def real_to_complex_array(l: int) -> Complex128[np.ndarray, "2*l+1 2*l+1"]:
 
 
 @functools.cache
-def su2_generators_array(j: int) -> Complex128[np.ndarray, "3 2*j+1 2*j+1"]:
+def su2_generators_array(j: int) -> Complex128[np.ndarray, "3 d d"]:
     """The anti-Hermitian generators of rotations about x, y, z (e3nn's axes) in the complex basis; cached and read-only."""
     m = np.arange(-j, j)
     raising = np.diag(-np.sqrt(j * (j + 1) - m * (m + 1)), -1)
@@ -57,32 +58,13 @@ def su2_generators_array(j: int) -> Complex128[np.ndarray, "3 2*j+1 2*j+1"]:
 
 
 @functools.cache
-def so3_generators_array(l: int) -> Float64[np.ndarray, "3 2*l+1 2*l+1"]:
+def so3_generators_array(l: int) -> Float64[np.ndarray, "3 d d"]:
     """The antisymmetric generators of rotations about x, y, z in the real basis, exact to rounding; cached and read-only."""
     q = real_to_complex_array(l)
     generators = np.ascontiguousarray((q.conj().T @ su2_generators_array(l) @ q).real)
     generators = (generators - generators.transpose(0, 2, 1)) / 2
     generators.setflags(write=False)
     return generators
-
-
-@functools.cache
-def stretched_coupling_array(l: int) -> Float64[np.ndarray, "2*l-1 3 2*l+1"]:
-    r"""The isometry from degree l to (l-1) x 1, :math:`\sqrt{2l+1}` times the 3j symbol; cached and read-only.
-
-    Source: Varshalovich et al., Quantum Theory of Angular Momentum (1988), table 8.2, in the complex basis; then made real.
-    """
-    complex_basis = np.zeros((2 * l - 1, 3, 2 * l + 1))
-    for m in range(-l, l + 1):
-        for k in (-1, 0, 1):
-            if abs(m - k) < l:
-                weight = (l - m) * (l + m) if k == 0 else (l + k * m) * (l + k * m - 1) / 2
-                complex_basis[m - k + l - 1, k + 1, m + l] = np.sqrt(weight / (l * (2 * l - 1)))
-    q = real_to_complex_array
-    c = np.einsum("ai,bk,cm,abc->ikm", q(l - 1), q(1), q(l).conj(), complex_basis, optimize=True)
-    c = np.ascontiguousarray(c.real)
-    c.setflags(write=False)
-    return c
 
 
 def change_basis_real_to_complex(l: int, dtype: torch.dtype = torch.float64, device: Device = None) -> Complex[Tensor, "d d"]:
@@ -196,11 +178,20 @@ def representation_from_matrix(
         sign = torch.where(k % 2 == 1, -1, 1).to(R.dtype)[..., None, None]
         entries = [D if p == 1 else D * sign for D, (_, p) in zip(entries, distinct)]
     batch = torch.broadcast_shapes(R.shape[:-2], () if k is None else k.shape)
-    flat = [D.expand(*batch, 2 * l + 1, 2 * l + 1).flatten(-2) for D, (l, _) in zip(entries, distinct)]
-    # the matrix is a rearrangement of these numbers and a zero
-    pool = torch.cat([*flat, R.new_zeros(*batch, 1)], -1)
-    index = _places(str(irreps), layout, R.device)
-    return pool.index_select(-1, index).unflatten(-1, (irreps.dim, irreps.dim)).to(dtype)
+    blocks = dict(zip(distinct, entries))
+    rows = []
+    for (mul, ir), place in zip(irreps, irreps.slices()):
+        if mul == 0:
+            continue
+        D = blocks[ir[0], ir[1]].expand(*batch, ir.dim, ir.dim)
+        copies = torch.eye(mul, dtype=R.dtype, device=R.device)
+        if layout == "mul_ir":
+            block = copies[:, None, :, None] * D[..., None, :, None, :]
+        else:
+            block = copies[None, :, None, :] * D[..., :, None, :, None]
+        block = block.flatten(-4, -3).flatten(-2)
+        rows.append(torch.nn.functional.pad(block, (place.start, irreps.dim - place.stop)))
+    return torch.cat(rows, -2).to(dtype) if rows else R.new_zeros(*batch, 0, 0, dtype=dtype)
 
 
 def _distinct(irreps: Irreps) -> list[tuple[int, int]]:
@@ -208,54 +199,54 @@ def _distinct(irreps: Irreps) -> list[tuple[int, int]]:
     return list(dict.fromkeys([(ir[0], ir[1]) for mul, ir in irreps if mul > 0]))
 
 
-@functools.cache
-def _places_array(irreps: str, layout: str) -> Int64[np.ndarray, "dim*dim"]:
-    """For each entry of the block-diagonal matrix its place in the concatenation of the distinct D and a zero."""
-    blocks = Irreps(irreps)
-    start, first = 0, {}
-    for l, p in _distinct(blocks):
-        first[l, p] = start
-        start += (2 * l + 1) ** 2
-    places = np.full((blocks.dim, blocks.dim), start)
-    for (mul, ir), block in zip(blocks, blocks.slices()):
-        d = ir.dim
-        copies = places[block, block].reshape(mul, d, mul, d)
-        for i in range(mul):
-            copies[i, :, i] = first[ir] + np.arange(d * d).reshape(d, d)
-        places[block, block] = copies.reshape(mul * d, mul * d)
-    order = permutation(blocks, "mul_ir", layout)
-    return places[order][:, order].reshape(-1)
+# ---- the coupling of l-1 and 1 to l
 
 
-# ---- constants as tensors: opaque to Dynamo, which would otherwise trace their construction
+def stretched_coupling(l: int) -> list[float]:
+    r"""The isometry from degree l to (l-1) x 1, :math:`\sqrt{2l+1}` times the 3j symbol, flattened from (2l-1, 3, 2l+1).
+
+    Source: Varshalovich et al., Quantum Theory of Angular Momentum (1988), table 8.2, for :math:`P_l^{|m|}e^{im\phi}`, with the
+    products written in cosines (m > 0) and sines (m < 0) of the angle from z to x. A list, so that it can be built inside a graph.
+    """
+    n, N = 2 * l - 1, 2 * l + 1
+    flat = [0.0] * (n * 3 * N)
+    total = l * (2 * l - 1)
+    for m in range(l + 1):
+        along = math.sqrt((l - m) * (l + m) / total)
+        up = math.sqrt((l + m) * (l + m - 1) / total) / 2  # from m - 1
+        down = -math.sqrt((l - m) * (l - m - 1) / total) / 2  # from m + 1
+        # component of degree l, component of degree l - 1, component of the vector, weight
+        if m == 0:
+            terms = [(0, 0, 0, along), (0, 1, 1, math.sqrt(2) * down), (0, -1, -1, math.sqrt(2) * down)]
+        else:
+            single = math.sqrt(2) if m == 1 else 1.0
+            terms = [
+                (m, m, 0, along),
+                (m, m - 1, 1, single * up),
+                (m, 1 - m, -1, -up if m > 1 else 0.0),
+                (m, m + 1, 1, down),
+                (m, -m - 1, -1, down),
+                (-m, -m, 0, along),
+                (-m, m - 1, -1, single * up),
+                (-m, 1 - m, 1, up if m > 1 else 0.0),
+                (-m, -m - 1, 1, down),
+                (-m, m + 1, -1, -down),
+            ]
+        for to, previous, vector, weight in terms:
+            if -l < previous < l:
+                flat[((previous + l - 1) * 3 + vector + 1) * N + to + l] += weight
+    return flat
 
 
-def _constant(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # a constant made in inference mode could not be used outside it
-    with torch.inference_mode(False):
-        return torch.tensor(array, dtype=dtype, device=device)
-
-
-@functools.cache
-def _coupling_kept(l: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return _constant(stretched_coupling_array(l), dtype, device)
-
-
-@functools.lru_cache(maxsize=64)
-def _places_kept(irreps: str, layout: str, device: torch.device) -> Tensor:
-    return _constant(_places_array(irreps, layout), torch.int64, device)
-
-
-@torch.compiler.allow_in_graph
 def _coupling(l: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # while tracing, tensors are fakes that must not be kept
-    if is_in_torch_dispatch_mode():
-        return _constant(stretched_coupling_array(l), dtype, device)
-    return _coupling_kept(l, dtype, device)
+    # while a graph is traced, tensors are stand-ins that must not be kept
+    if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
+        return torch.tensor(stretched_coupling(l), dtype=dtype, device=device).reshape(2 * l - 1, 3, 2 * l + 1)
+    return _kept_coupling(l, dtype, device)
 
 
-@torch.compiler.allow_in_graph
-def _places(irreps: str, layout: str, device: torch.device) -> Tensor:
-    if is_in_torch_dispatch_mode():
-        return _constant(_places_array(irreps, layout), torch.int64, device)
-    return _places_kept(irreps, layout, device)
+@functools.cache
+def _kept_coupling(l: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # a tensor made in inference mode could not be used outside it
+    with torch.inference_mode(False):
+        return torch.tensor(stretched_coupling(l), dtype=dtype, device=device).reshape(2 * l - 1, 3, 2 * l + 1)
