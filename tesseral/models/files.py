@@ -75,9 +75,10 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str], metadata: Metadat
     (4.0, 'Ziegler 1985', 'eV/Å')
     """
     path = Path(path)
+    settings = settings_of(model).model_dump(mode="json")
     given = metadata.model_dump() if isinstance(metadata, Metadata) else dict(metadata or {})
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    complete = Metadata.model_validate(given | _description(model, tensors))
+    complete = Metadata.model_validate(given | _description(model, tensors) | {"settings": settings})
     content = safetensors.torch.save(tensors, {KEY: complete.model_dump_json()})
     _write_atomically(path, content)
     return complete
@@ -98,7 +99,9 @@ def load(
     """
     path = Path(path)
     metadata, tensors = read(path)
-    precision = dtype if dtype is not None else getattr(torch, metadata.dtype)
+    precision = dtype if dtype is not None else getattr(torch, metadata.dtype, None)
+    if not (isinstance(precision, torch.dtype) and precision.is_floating_point):
+        raise ModelFileError(f"{path} names an unknown precision, {metadata.dtype!r}: choose one by dtype")
     try:
         settings = parse_settings(metadata.settings)
     except ValidationError as error:
@@ -154,16 +157,17 @@ def _read_header(path: Path) -> dict[str, str]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            start = file.read(8)
-            if start[:2] == b"PK" or start[:1] == b"\x80":
+            start, brace = file.read(8), file.read(1)
+            # The length of a header may begin with these bytes, too: only the brace after it tells.
+            if brace != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
                 raise ModelFileError(
                     f"{path} is a PyTorch (pickle) file, which can run any code when opened: tesseral reads only its own "
                     "safetensors files"
                 )
             length = int.from_bytes(start, "little")
-            if size == 0 or len(start) < 8:
+            if size <= 8:
                 raise ModelFileError(f"{path} holds {size} bytes: it was not written to the end; copy or train it again")
-            body = file.read(min(length, size))
+            body = brace + file.read(min(length - 1, size))
     except FileNotFoundError:
         raise ModelFileError(f"there is no file {path}") from None
     except IsADirectoryError:
@@ -191,7 +195,6 @@ def _description(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> dict[
         "tesseral_version": _version(),
         "torch_version": torch.__version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "settings": settings_of(model).model_dump(mode="json"),
         "dtype": str(getattr(model, "dtype", torch.float64)).removeprefix("torch."),
         "cutoff": float(getattr(model, "cutoff")),  # noqa: B009
         "species": species,
