@@ -6,6 +6,7 @@ Conventions are e3nn's: y is the polar axis, l = 1 is (x, y, z), components run 
 from tesseral.o3.clebsch_gordan import gaunt_array, wigner_3j, wigner_3j_array, wigner_3j_sparse
 from tesseral.o3.irreps import Irrep, Irreps, MulIr
 from tesseral.o3.layout import permutation, to_layout
+from tesseral.o3.reduce import CartesianTensor, ReducedTensor, reduce_tensor
 from tesseral.o3.rotations import (
     angles_to_axis_angle,
     angles_to_matrix,
@@ -115,4 +116,8 @@ __all__ = [
     "wigner_3j",
     "wigner_3j_array",
     "wigner_3j_sparse",
+    # tensors with index symmetries
+    "CartesianTensor",
+    "ReducedTensor",
+    "reduce_tensor",
 ]
