@@ -211,7 +211,10 @@ def squares(_: object, x: Tensor) -> Tensor:
 
 FAULTS = [
     (contracts.check_equivariance, case(BreaksRotation)),
-    (contracts.check_equivariance, case(BreaksInversion, "2x1o", "1x1o", draw=lambda dtype, batch: (torch.randn(batch, 6, dtype=dtype),))),
+    (
+        contracts.check_equivariance,
+        case(BreaksInversion, "2x1o", "1x1o", draw=lambda dtype, batch: (torch.randn(batch, 6, dtype=dtype),)),
+    ),
     (contracts.check_equivariance, case(Vanishes)),
     (contracts.check_equivariance, case(NotANumber)),
     (contracts.check_gradients, case(WrongGradient)),

@@ -203,7 +203,7 @@ def equivariance_error(
     reps_in = tuple(representation(rep) for rep in rep_in) if many else (representation(rep_in),)
     reps_out = representation(rep_out)
     if inputs is None:
-        inputs = tuple(_draw(rep, shape, dtype, generator) for rep in reps_in)
+        inputs = tuple(_draw(rep, elements[0], shape, dtype, generator) for rep in reps_in)
     if len(inputs) != len(reps_in):
         raise ValueError(f"{len(inputs)} inputs for {len(reps_in)} representations: give one for each argument of the function")
 
@@ -301,7 +301,9 @@ def representation(rep: Any) -> Representation:
         return rep
     if callable(rep):
         return Matrices(rep)
-    raise ValueError(f"{rep!r} is no representation: give irreps, a representation of this module, or a function element -> matrix")
+    raise ValueError(
+        f"{rep!r} is no representation: give irreps, a representation of this module, or a function element -> matrix"
+    )
 
 
 @dataclass(frozen=True)
@@ -354,7 +356,9 @@ def _apply(matrix: Tensor, value: Tensor) -> Tensor:
     return moved if high == torch.complex128 else moved.to(value.dtype)
 
 
-def _draw(rep: Representation, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+def _draw(rep: Representation, element: Any, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    if isinstance(rep, Matrices):
+        return _randn((*shape, rep.of(element).shape[-1]), generator).to(dtype)
     if not hasattr(rep, "sample"):
         raise ValueError(f"{rep} does not say which values to draw: pass inputs=(...)")
     return rep.sample(shape, generator).to(dtype)
@@ -381,7 +385,9 @@ def _rms(tensors: Sequence[Tensor]) -> float:
 
 def _difference(actual: Tensor, expected: Tensor) -> float:
     if actual.shape != expected.shape:
-        raise ValueError(f"the function returned shape {tuple(actual.shape)} for the transformed input, {tuple(expected.shape)} before")
+        raise ValueError(
+            f"the function returned shape {tuple(actual.shape)} for the transformed input, {tuple(expected.shape)} before"
+        )
     if not actual.numel():
         return 0.0
     high = torch.complex128 if actual.is_complex() or expected.is_complex() else torch.float64

@@ -3,7 +3,6 @@ r"""Nonlinear functions of scalars, scaled so that a standard normal input gives
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from tesseral.o3 import Irreps
 
 ScalarFunction = Callable[[Tensor], Tensor]
-Normalization = Literal["integral", "e3nn", "none"]
 
 
 class Activation(nn.Module):
@@ -31,7 +29,7 @@ class Activation(nn.Module):
     torch.Size([5, 9])
     """
 
-    def __init__(self, irreps_in: object, acts: Sequence[ScalarFunction | None], normalization: Normalization = "integral") -> None:
+    def __init__(self, irreps_in: object, acts: Sequence[ScalarFunction | None], normalization: str = "integral") -> None:
         super().__init__()
         self.irreps_in = Irreps(irreps_in)
         if len(acts) != len(self.irreps_in):
@@ -60,7 +58,7 @@ class Normalized(nn.Module):
     1.67653247
     """
 
-    def __init__(self, act: ScalarFunction, normalization: Normalization | int | float = "integral") -> None:
+    def __init__(self, act: ScalarFunction, normalization: str | int | float = "integral") -> None:
         super().__init__()
         self.act = act
         self.scale = second_moment_scale(act, normalization) if isinstance(normalization, str) else float(normalization)
@@ -74,7 +72,7 @@ class Normalized(nn.Module):
         return f"{self.scale:.6g} {name}"
 
 
-def second_moment_scale(act: ScalarFunction, normalization: Normalization = "integral") -> float:
+def second_moment_scale(act: ScalarFunction, normalization: str = "integral") -> float:
     r""":math:`c = \left( \int f(z)^2\, \tfrac{e^{-z^2/2}}{\sqrt{2\pi}}\, dz \right)^{-1/2}`, by which a function is normalised.
 
     ``"integral"`` is that integral, to about 14 digits for functions that are smooth except at integers. ``"e3nn"`` is e3nn's
@@ -123,7 +121,9 @@ def _parity_out(act: ScalarFunction, ir: tuple[int, int]) -> int:
     parity = parity_of(act)
     if parity == 0:
         name = getattr(act, "__name__", act)
-        raise ValueError(f"{name} is neither even nor odd, so its value at odd scalars (0o) has no parity: use tanh or abs, for example")
+        raise ValueError(
+            f"{name} is neither even nor odd, so its value at odd scalars (0o) has no parity: use tanh or abs, for example"
+        )
     return parity
 
 

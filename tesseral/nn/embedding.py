@@ -77,6 +77,7 @@ class SpeciesEmbedding(nn.Module):
 TABLE_SIZE = 128
 """Atomic numbers 0 to 127 are representable; 0 stands for a dummy atom."""
 
+
 def _tracing(species: Tensor) -> bool:
     """Whether this call is being compiled, exported or traced, where values cannot be looked at."""
     return torch.compiler.is_compiling() or type(species) is not Tensor

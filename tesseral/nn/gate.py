@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tesseral.nn.activation import Normalization, Normalized, ScalarFunction, _parity_out
+from tesseral.nn.activation import Normalized, ScalarFunction, _parity_out
 from tesseral.o3 import Irreps
 
 
@@ -33,17 +33,21 @@ class Gate(nn.Module):
         irreps_gates: object,
         act_gates: Sequence[ScalarFunction | None],
         irreps_gated: object,
-        normalization: Normalization = "integral",
+        normalization: str = "integral",
     ) -> None:
         super().__init__()
         scalars, gates, gated = Irreps(irreps_scalars), Irreps(irreps_gates), Irreps(irreps_gated)
         for name, irreps, acts in (("scalars", scalars, act_scalars), ("gates", gates, act_gates)):
             if len(acts) != len(irreps):
-                raise ValueError(f"{len(acts)} functions for the {len(irreps)} blocks of {name} {irreps}: give one for each block")
+                raise ValueError(
+                    f"{len(acts)} functions for the {len(irreps)} blocks of {name} {irreps}: give one for each block"
+                )
             if any(ir.l > 0 for _, ir in irreps):
                 raise ValueError(f"{name} must be scalars (l = 0), got {irreps}")
         if gates.num_irreps != gated.num_irreps:
-            raise ValueError(f"{gates.num_irreps} gates ({gates}) for {gated.num_irreps} gated irreps ({gated}): give one for each")
+            raise ValueError(
+                f"{gates.num_irreps} gates ({gates}) for {gated.num_irreps} gated irreps ({gated}): give one for each"
+            )
 
         self.irreps_in = (scalars + gates + gated).sort().irreps.simplify()
         places = _Places(self.irreps_in)
@@ -116,7 +120,7 @@ def _channels(x: Tensor, place: Place) -> Tensor:
     return x[..., offset + start : offset + start + number]
 
 
-def _normalized(act: ScalarFunction | None, normalization: Normalization) -> nn.Module:
+def _normalized(act: ScalarFunction | None, normalization: str) -> nn.Module:
     return nn.Identity() if act is None else Normalized(act, normalization)
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tesseral.o3 import Irreps
-from tesseral.ops.linear import PathNormalization, linear, linear_plan, linear_with_channels
+from tesseral.ops.linear import linear, linear_plan, linear_with_channels
 
 
 class Linear(nn.Module):
@@ -32,7 +32,7 @@ class Linear(nn.Module):
         biases: bool = False,
         *,
         instructions: Sequence[tuple[int, int]] | None = None,
-        path_normalization: PathNormalization = "element",
+        path_normalization: str = "element",
         channels: tuple[int, int] | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,

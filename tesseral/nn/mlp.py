@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -33,8 +32,8 @@ class MLP(nn.Module):
         *,
         bias: bool = False,
         out_act: bool = False,
-        normalization: Literal["integral", "e3nn", "none"] | int | float = "integral",
-        initialization: Literal["normal", "uniform"] = "normal",
+        normalization: str | int | float = "integral",
+        initialization: str = "normal",
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
@@ -81,7 +80,7 @@ class FullyConnectedNet(nn.Module):
         variance_in: int | float = 1.0,
         variance_out: int | float = 1.0,
         out_act: bool = False,
-        normalization: Literal["integral", "e3nn"] = "integral",
+        normalization: str = "integral",
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:

@@ -5,15 +5,12 @@ Values and all their derivatives are finite for every r >= 0, also at r = 0. The
 """
 
 import math
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tesseral.nn.cutoff import _positive, soft_unit_step
-
-SoftOneHotBasis = Literal["gaussian", "cosine", "smooth_finite", "fourier", "bessel"]
 
 
 class BesselBasis(nn.Module):
@@ -35,7 +32,7 @@ class BesselBasis(nn.Module):
         self,
         cutoff: int | float,
         num_basis: int = 8,
-        normalization: Literal["orthonormal", "nequip"] = "orthonormal",
+        normalization: str = "orthonormal",
         trainable: bool = False,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
@@ -125,7 +122,12 @@ class SoftOneHot(nn.Module):
     """
 
     def __init__(
-        self, cutoff: int | float, num_basis: int = 10, basis: SoftOneHotBasis = "smooth_finite", vanish: bool = True, start: int | float = 0.0
+        self,
+        cutoff: int | float,
+        num_basis: int = 10,
+        basis: str = "smooth_finite",
+        vanish: bool = True,
+        start: int | float = 0.0,
     ) -> None:
         super().__init__()
         _check_basis(basis)
@@ -139,7 +141,7 @@ class SoftOneHot(nn.Module):
 
 
 def soft_one_hot(
-    x: Float[Tensor, "*batch"], start: int | float, end: int | float, number: int, basis: SoftOneHotBasis, vanish: bool
+    x: Float[Tensor, "*batch"], start: int | float, end: int | float, number: int, basis: str, vanish: bool
 ) -> Float[Tensor, "*batch number"]:
     r"""Numbers that say softly in which of ``number`` bins between ``start`` and ``end`` x lies; their squares sum to about one.
 

@@ -8,15 +8,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tesseral.o3 import Irreps
-
-PathNormalization = Literal["element", "path"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def linear_plan(
     *,
     biases: bool = False,
     instructions: Sequence[tuple[int, int]] | None = None,
-    path_normalization: PathNormalization = "element",
+    path_normalization: str = "element",
     f_in: int | None = None,
     layout: str = "ir_mul",
 ) -> LinearPlan:

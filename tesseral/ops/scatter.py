@@ -1,19 +1,15 @@
 """Reductions of rows by an index, deterministic for any order of the index: sums, means and maxima over neighbours or atoms."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-Reduction = Literal["sum", "mean", "max"]
 
 
 def scatter(
     values: Float[Tensor, "items *shape"],
     index: Int[Tensor, " items"],
     rows: int,
-    reduce: Reduction = "sum",
+    reduce: str = "sum",
 ) -> Float[Tensor, "rows *shape"]:
     r"""Reduce the items that share an index: :math:`y_r = \sum_{e:\, i_e = r} x_e`, or their mean, or their maximum.
 
