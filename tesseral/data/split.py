@@ -73,8 +73,8 @@ class Split:
             count = len(self.train) + len(self.valid) + len(self.test)
             raise DataError(
                 f"the data have changed since they were split: {count} frames of {', '.join(self.files) or 'unknown files'} "
-                f"with hash {self.digest[:12]} then, {len(frames)} frames with hash {digest[:12]} now (keys, units and order count, too); "
-                "restore the files, or delete the split to draw another one"
+                f"with hash {self.digest[:12]} then, {len(frames)} frames with hash {digest[:12]} now; "
+                "keys, units and order count, too: restore the files, or delete the split to draw another one"
             )
 
     def write(self, path: str | os.PathLike[str]) -> None:

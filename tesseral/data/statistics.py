@@ -136,8 +136,8 @@ def least_squares_energies(frames: Iterable[Frame], ridge: float = 1e-10) -> tup
         shown = ", ".join(formulas[:3]) + (", ..." if len(formulas) > 3 else "")
         note = (
             f"the compositions ({shown}) do not determine the energies of {', '.join(chemical_symbols[z] for z in species)} "
-            f"one by one: {len(species)} elements, rank {rank}. Energies of these compositions are right, but those of others and of "
-            "dissociation are not; add isolated atoms to the data, or give a dictionary"
+            f"one by one: {len(species)} elements, rank {rank}. Energies of these compositions are right, but those of others "
+            "and of dissociation are not; add isolated atoms to the data, or give a dictionary"
         )
     return {int(z): float(energy) for z, energy in zip(species, solution)}, note
 
