@@ -42,6 +42,7 @@ from tesseral.o3.rotations import (
     rotation_vector_to_quaternion,
     xyz_to_angles,
 )
+from tesseral.o3.sphere_grid import SphereGrid, SphereTransform, equiangular_grid, gauss_legendre_grid
 from tesseral.o3.spherical_harmonics import (
     legendre,
     spherical_harmonics,
@@ -116,6 +117,11 @@ __all__ = [
     "wigner_3j",
     "wigner_3j_array",
     "wigner_3j_sparse",
+    # grids on the sphere
+    "SphereGrid",
+    "SphereTransform",
+    "equiangular_grid",
+    "gauss_legendre_grid",
     # tensors with index symmetries
     "CartesianTensor",
     "ReducedTensor",
