@@ -7,6 +7,7 @@ from tesseral.o3.clebsch_gordan import gaunt_array, wigner_3j, wigner_3j_array, 
 from tesseral.o3.irreps import Irrep, Irreps, MulIr
 from tesseral.o3.layout import permutation, to_layout
 from tesseral.o3.reduce import CartesianTensor, ReducedTensor, reduce_tensor
+from tesseral.o3.rotation_grid import RotationTransform
 from tesseral.o3.rotations import (
     angles_to_axis_angle,
     angles_to_matrix,
@@ -117,7 +118,8 @@ __all__ = [
     "wigner_3j",
     "wigner_3j_array",
     "wigner_3j_sparse",
-    # grids on the sphere
+    # grids on the sphere and on the group of rotations
+    "RotationTransform",
     "SphereGrid",
     "SphereTransform",
     "equiangular_grid",
