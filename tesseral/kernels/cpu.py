@@ -1,9 +1,156 @@
-"""placeholder"""
+"""Generated C++ kernels: compiled once by the system compiler, cached on disk, called through ctypes."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import functools
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tesseral.kernels import cpu_build, cpu_source, memory
+from tesseral.kernels.index_map import IndexMap
+from tesseral.kernels.reference import count_items
+from tesseral.kernels.spec import ITEM, SHARED, Program
+
+_SCALARS = {torch.float32: "float", torch.float64: "double"}
+_STREAM_BYTES = 16 << 20  # results larger than this are written past the caches
+_SERIAL_WORK = 20_000  # multiply-adds below which one thread is as fast as several
 
 
-def refusal(program, device, dtype):
-    return "not built yet"
+def refusal(program: Program, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why this backend cannot run the program; None when it can."""
+    if device.type != "cpu":
+        return f"the tensors are on {device}"
+    if dtype not in _SCALARS:
+        return f"{dtype} is not float32 or float64"
+    reason = _unsupported(program)
+    if reason:
+        return reason
+    missing = cpu_build.missing_compiler()
+    if missing:
+        _warn(missing)
+    return missing
 
 
-def execute(program, tensors, maps, rows):
-    raise NotImplementedError
+@functools.cache
+def _warn(missing: str) -> None:
+    warnings.warn(f"{missing}: equivariant operations run on the reference backend, many times slower", RuntimeWarning, stacklevel=2)
+
+
+@functools.lru_cache(maxsize=4096)
+def _unsupported(program: Program) -> str | None:
+    try:
+        cpu_source.roles(program)
+    except cpu_source.Refused as reason:
+        return str(reason)
+    return None
+
+
+class Kernel:
+    """A compiled program: call it with tensors, maps and rows."""
+
+    def __init__(self, program: Program, dtype: torch.dtype, axis: str | None) -> None:
+        self.program, self.dtype, self.axis = program, dtype, axis
+        library = cpu_build.load(source(program, dtype, axis))
+        self._run = library.tesseral_run
+        self._run.argtypes, self._run.restype = [ctypes.c_void_p], None
+        self.names = program.form.indices
+        self.private = [
+            number for number, slot in enumerate(program.output_slots) if slot.index not in (ITEM, axis)
+        ]
+        used = {slot.index for slot in (*program.input_slots, *program.output_slots)}
+        self.used = [name in used for name in self.names]
+        self.work = sum(len(p.coefficients) * max((c for s, n in zip(program.form.slots, p.segments) for c in s.segments[n].channels), default=1)
+                        for p in program.form.paths)  # fmt: skip
+
+    def __call__(self, tensors: Sequence[Tensor], maps: Sequence[IndexMap], rows: Sequence[int]) -> tuple[Tensor, ...]:
+        items = count_items(self.program, tensors, maps)
+        threads = max(1, torch.get_num_threads()) if items * self.work > _SERIAL_WORK else 1
+        tensors = [t if t.is_contiguous() else t.contiguous() for t in tensors]
+        counts = {ITEM: items, SHARED: 1, **dict(zip(self.names, rows, strict=True))}
+        outputs = [memory.empty((counts[slot.index], slot.dim), self.dtype) for slot in self.program.output_slots]
+        scratch = (threads - 1) * sum(outputs[n].numel() for n in self.private)
+        workspace = memory.empty((scratch,), self.dtype) if scratch else None
+        stream = sum(t.numel() for t in outputs) * self.dtype.itemsize > _STREAM_BYTES
+        arguments = [threads, items, int(stream), workspace.data_ptr() if workspace is not None else 0]
+        alive = []
+        for name, used, m, count in zip(self.names, self.used, maps, rows, strict=True):
+            if not used:
+                arguments += [count, 0, 0, 0]
+                continue
+            index, order, pointers = _prepare(m, count, name, name == self.axis)
+            alive += [index, order, pointers]
+            arguments += [count, *(0 if t is None else t.data_ptr() for t in (index, order, pointers))]
+        arguments += [t.data_ptr() for t in tensors]
+        arguments += [t.data_ptr() for t in outputs]
+        packed = array.array("q", arguments)
+        self._run(packed.buffer_info()[0])
+        return tuple(outputs)
+
+
+_INDEX_SOURCE = """\
+typedef long long i64;
+extern "C" i64 tesseral_check(const i64* index, i64 n, i64 rows) {
+  i64 outside = 0, turned = 0;
+  for (i64 k = 0; k < n; k++) outside |= (index[k] < 0) | (index[k] >= rows);
+  for (i64 k = 1; k < n; k++) turned |= index[k] < index[k - 1];
+  return outside * 2 + turned;
+}
+extern "C" void tesseral_sort(const i64* index, i64 n, i64 rows, i64* order, i64* pointers) {
+  for (i64 r = 0; r <= rows; r++) pointers[r] = 0;
+  for (i64 k = 0; k < n; k++) pointers[index[k] + 1]++;
+  for (i64 r = 0; r < rows; r++) pointers[r + 1] += pointers[r];
+  if (!order) return;
+  for (i64 k = 0; k < n; k++) order[pointers[index[k]]++] = k;
+  for (i64 r = rows; r > 0; r--) pointers[r] = pointers[r - 1];
+  pointers[0] = 0;
+}
+"""
+
+
+@functools.cache
+def _index_library() -> ctypes.CDLL:
+    library = cpu_build.load(_INDEX_SOURCE)
+    library.tesseral_check.argtypes = [ctypes.c_void_p, ctypes.c_longlong, ctypes.c_longlong]
+    library.tesseral_check.restype = ctypes.c_longlong
+    library.tesseral_sort.argtypes = [ctypes.c_void_p, ctypes.c_longlong, ctypes.c_longlong, ctypes.c_void_p, ctypes.c_void_p]
+    library.tesseral_sort.restype = None
+    return library
+
+
+def _prepare(m: IndexMap, rows: int, name: str, ordered: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The index, checked, and with its order and pointers where they are needed and not known."""
+    index, library = m.index.contiguous(), _index_library()
+    items = index.shape[0]
+    status = library.tesseral_check(index.data_ptr(), items, rows)
+    if status >= 2:
+        raise ValueError(f"map {name!r} must lie in 0..{rows - 1}; found {int(index.min())}..{int(index.max())}")
+    if not ordered:
+        return index, None, None
+    if m.pointers is not None and (status == 0 or m.order is not None):
+        return index, None if status == 0 else m.order.contiguous(), m.pointers.contiguous()  # type: ignore[union-attr]
+    pointers = torch.empty(rows + 1, dtype=torch.int64)
+    order = m.order.contiguous() if m.order is not None and status else torch.empty(items, dtype=torch.int64) if status else None
+    known = m.order is not None
+    library.tesseral_sort(index.data_ptr(), items, rows, 0 if order is None or known else order.data_ptr(), pointers.data_ptr())
+    return index, order, pointers
+
+
+def source(program: Program, dtype: torch.dtype, axis: str | None = None) -> str:
+    """The C++ source of the program, as it is compiled on this machine."""
+    return cpu_source.emit(program, _SCALARS[dtype], cpu_build.target(), axis)
+
+
+@functools.lru_cache(maxsize=1024)
+def kernel(program: Program, dtype: torch.dtype, axis: str | None) -> Kernel:
+    """The compiled program, from memory, the disk cache or the compiler."""
+    return Kernel(program, dtype, axis)
+
+
+def execute(program: Program, tensors: Sequence[Tensor], maps: Sequence[IndexMap], rows: Sequence[int]) -> tuple[Tensor, ...]:
+    """Run ``program``; arguments as in :func:`tesseral.kernels.reference.execute`."""
+    return kernel(program, tensors[0].dtype, cpu_source.axis_of(program))(tensors, maps, rows)
