@@ -47,6 +47,8 @@ class Irrep(tuple):
     3x1o+1x0e
     """
 
+    __array_ufunc__ = None  # NumPy integers leave the multiplication to us
+
     def __new__(cls, l: IrrepLike, p: Any = None) -> Irrep:
         if p is None:
             if isinstance(l, Irrep):
@@ -130,7 +132,7 @@ class Irrep(tuple):
         parity = self.p * other.p
         return (Irrep(l, parity) for l in range(abs(self.l - other.l), self.l + other.l + 1))
 
-    def __rmul__(self, mul: SupportsIndex) -> Irreps:  # type: ignore[override]
+    def __rmul__(self, mul: Any) -> Irreps:  # type: ignore[override]
         return Irreps([(mul, self)])
 
     def __add__(self, other: IrrepsLike) -> Irreps:  # type: ignore[override]
@@ -243,6 +245,8 @@ class Irreps(tuple):
     >>> "1o" in irreps, irreps.count("1o")
     (True, 8)
     """
+
+    __array_ufunc__ = None  # NumPy integers leave the multiplication to us
 
     # e3nn's mark of an Irreps whose class was loaded twice, as torch.package does
     _e3nn_irreps_marker = True
@@ -505,12 +509,12 @@ class Irreps(tuple):
     def __radd__(self, other: IrrepsLike) -> Irreps:
         return Irreps(other) + self
 
-    def __mul__(self, times: SupportsIndex) -> Irreps:  # type: ignore[override]
+    def __mul__(self, times: Any) -> Irreps:  # type: ignore[override]
         if isinstance(times, Irreps):
             raise NotImplementedError("the product of two Irreps depends on how channels are paired: use a tensor product")
         return Irreps(tuple(self) * _integer(times, "the number of repetitions"))
 
-    def __rmul__(self, times: SupportsIndex) -> Irreps:  # type: ignore[override]
+    def __rmul__(self, times: Any) -> Irreps:  # type: ignore[override]
         """
         >>> 2 * Irreps("0e + 1e")
         1x0e+1x1e+1x0e+1x1e

@@ -58,8 +58,8 @@ def _atan2(y: Tensor, x: Tensor) -> Tensor:
 
 
 def _smallest_square(dtype: torch.dtype) -> float:
-    """The smallest square of a length that we divide by; leaves room for a second derivative."""
-    return torch.finfo(dtype).tiny / torch.finfo(dtype).eps
+    """The smallest square of a length that we divide by: its inverse square, in a second derivative, does not overflow."""
+    return torch.finfo(dtype).tiny ** 0.5
 
 
 def _series(square: Tensor, coefficients: Sequence[float]) -> Tensor:
@@ -347,7 +347,7 @@ def matrix_to_quaternion(R: Float[Tensor, "... 3 3"], check: bool = True) -> Flo
         ]
     )
     chart = products.detach().diagonal(dim1=-2, dim2=-1).argmax(-1)
-    q = products.take_along_dim(chart[..., None, None], -2).squeeze(-2)
+    q = products.gather(-2, chart[..., None, None].expand(*chart.shape, 1, 4)).squeeze(-2)
     return _nonnegative(_unit(q, (1.0, 0.0, 0.0, 0.0)))
 
 

@@ -206,7 +206,7 @@ def stretched_coupling(l: int) -> list[float]:
     r"""The isometry from degree l to (l-1) x 1, :math:`\sqrt{2l+1}` times the 3j symbol, flattened from (2l-1, 3, 2l+1).
 
     Source: Varshalovich et al., Quantum Theory of Angular Momentum (1988), table 8.2, for :math:`P_l^{|m|}e^{im\phi}`, with the
-    products written in cosines (m > 0) and sines (m < 0) of the angle from z to x. A list, so that it can be built inside a graph.
+    products written in cosines (m > 0) and sines (m < 0) of the angle from z to x. A list, so that it can be built in a graph.
     """
     n, N = 2 * l - 1, 2 * l + 1
     flat = [0.0] * (n * 3 * N)
