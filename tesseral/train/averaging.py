@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class ExponentialMovingAverage:
-    r"""Averaged weights :math:`\bar w \leftarrow d\,\bar w + (1-d)\,w`, with :math:`d = \min(\mathrm{decay}, (1+n)/(10+n))` at update n.
+    r"""Averaged weights: at update n, :math:`\bar w \leftarrow d\,\bar w + (1-d)\,w` with :math:`d = \min(d_0, (1+n)/(10+n))`.
 
     The warm-up of the decay lets the average forget the random start within a few tens of updates.
     A decay of 0 follows the weights exactly. Raises ``ValueError`` for a decay outside [0, 1).

@@ -32,7 +32,7 @@ class RunFolderError(RuntimeError):
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """The file holds either its old content or the new one, whatever happens; raises :class:`CheckpointError` when it cannot be written.
+    """The file holds either its old content or the new one, whatever happens; :class:`CheckpointError` when it cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         kept = f"; the previous {path.name} is intact" if path.exists() else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise CheckpointError(
-                f"no space left to write {path} ({len(content) / 2**20:.1f} MiB){kept}; free some space and continue with --resume"
+                f"no space left to write {path} ({len(content) / 2**20:.1f} MiB){kept}; "
+                "free some space and continue with --resume"
             ) from error
         raise CheckpointError(f"{path} cannot be written: {error.strerror or error}{kept}") from error
 
@@ -120,7 +121,7 @@ def best_weights(folder: Path) -> dict[str, torch.Tensor]:
 def locked(folder: Path) -> Iterator[None]:
     """Holds the folder for this process; the system lets go when the process ends, however it ends.
 
-    Raises :class:`RunFolderError` when another process holds it, with its number. A lock left behind by a dead process is taken over.
+    Raises :class:`RunFolderError` with the number of the process that holds it. What a dead process left behind is taken over.
     """
     path = folder / LOCK
     try:
@@ -155,8 +156,8 @@ def locked(folder: Path) -> Iterator[None]:
 def prepare_folder(folder: Path, resume: bool, overwrite: bool) -> dict[str, Any] | None:
     """The state to continue from, or None for a fresh run; call it inside :func:`locked`.
 
-    Raises :class:`RunFolderError` when the folder holds a run and neither ``resume`` nor ``overwrite`` is given. ``overwrite`` removes the files of the
-    earlier run, and no others; ``resume`` without an earlier run starts afresh.
+    Raises :class:`RunFolderError` when the folder holds a run and neither ``resume`` nor ``overwrite`` is given. ``overwrite``
+    removes the files of the earlier run, and no others; ``resume`` without an earlier run starts afresh.
     """
     if resume and overwrite:
         raise RunFolderError("--resume continues a run and --overwrite discards it; give one of them")

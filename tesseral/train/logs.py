@@ -21,23 +21,23 @@ COLUMNS = ("epoch", "step", "seconds", "lr", "train_loss", *(f"validation_{name}
 class Table:
     """``history.csv``: a row per epoch, flushed at once; a resumed run starts from the rows of its checkpoint."""
 
-    def __init__(self, folder: Path, rows: list[dict[str, float]]) -> None:
+    def __init__(self, folder: Path, rows: list[dict[str, float | int]]) -> None:
         self.path = folder / HISTORY
         write_atomically(self.path, (",".join(COLUMNS) + "\n" + "".join(_line(row) for row in rows)).encode())
 
-    def add(self, row: dict[str, float]) -> None:
+    def add(self, row: dict[str, float | int]) -> None:
         """Appends a row."""
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             file.write(_line(row))
 
 
-def _line(row: dict[str, float]) -> str:
+def _line(row: dict[str, float | int]) -> str:
     buffer = io.StringIO()
     csv.DictWriter(buffer, COLUMNS, lineterminator="\n").writerow(row)
     return buffer.getvalue()
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
+def read_history(path: Path) -> list[dict[str, float | int]]:
     """The rows of ``history.csv``, without empty columns."""
     with open(path, encoding="utf-8", newline="") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
@@ -53,7 +53,7 @@ class Scalars:
 
             self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
-    def add(self, row: dict[str, float]) -> None:
+    def add(self, row: dict[str, float | int]) -> None:
         """One point of every curve."""
         if self.writer is not None:
             for key, value in row.items():
@@ -68,7 +68,7 @@ class Scalars:
             self.writer.close()
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """
     >>> duration(42), duration(190), duration(7300)
     ('42 s', '3:10', '2:01:40')
@@ -108,7 +108,7 @@ class Bar:
             self.progress.update(self.run, completed=int(1000 * fraction), note=f"{duration(left)} left")
             self.progress.update(self.epoch, completed=step, total=steps)
 
-    def row(self, row: dict[str, float], left: float, always: bool = False) -> None:
+    def row(self, row: dict[str, float | int], left: float, always: bool = False) -> None:
         """After every epoch."""
         if not self.enabled:
             return
@@ -131,7 +131,7 @@ class Bar:
             self.progress.stop()
 
 
-def describe(row: dict[str, float]) -> str:
+def describe(row: dict[str, float | int]) -> str:
     """An epoch in a line.
 
     >>> describe({"epoch": 3, "step": 270, "seconds": 4.0, "lr": 0.01, "train_loss": 0.25, "validation_forces_rmse": 81.23})

@@ -1,11 +1,11 @@
 """``fit``: the epochs, in one process or several, until the end, the time limit, or a signal.
 
-What makes a run repeatable: the order of the frames depends on seed and epoch only, random numbers on seed, step and process only, and a checkpoint holds
-the weights, their average, the optimizer, the schedule, the position in the epoch and the history. A run that is killed and resumed
-continues bit for bit, at the same number of threads (with a schedule driven by time: up to the clock).
+What makes a run repeatable: the order of the frames depends on seed and epoch only, random numbers on seed, step and process
+only, and a checkpoint holds the weights, their average, the optimizer, the schedule, the position in the epoch and the history.
+A run that is killed and resumed continues bit for bit, at the same number of threads, unless the clock drives its schedule.
 
-Several processes share every batch, and exchange sums of errors, counts of labels and gradients, never means. Gradients are summed by
-hand, because forces are derivatives taken inside the step, which ``DistributedDataParallel`` does not allow for.
+Several processes share every batch, and exchange sums of errors, counts of labels and gradients, never means. Gradients are
+summed by hand, because forces are derivatives taken inside the step, which ``DistributedDataParallel`` does not allow for.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from tesseral.train.checkpoints import BEST, LAST, CheckpointError, load_checkpo
 from tesseral.train.logs import Bar, Scalars, Table
 from tesseral.train.losses import EnergyOnly, Sums, combine, label_counts, loss_sums
 from tesseral.train.metrics import error_sums, summarise
+from tesseral.train.prediction import Graphs
 from tesseral.train.schedules import Schedule, progress
 from tesseral.train.settings import FitSettings, OptimizerSettings
 
@@ -68,7 +69,7 @@ class FitResult:
     stopped: str
     """Why it ended: "max_epochs", "max_time", "early_stopping" or "signal"."""
     seconds_per_epoch: float
-    history: list[dict[str, float]] = field(repr=False)
+    history: list[dict[str, float | int]] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Job:
     """All that a process needs."""
 
     model: torch.nn.Module
-    training: Sequence[Graph]
-    validation: Sequence[Graph]
+    training: Graphs
+    validation: Graphs
     settings: FitSettings
     folder: Path
     state: dict[str, Any] | None
@@ -89,8 +90,8 @@ class Job:
 
 def fit(
     model: torch.nn.Module,
-    training: Sequence[Graph],
-    validation: Sequence[Graph],
+    training: Graphs,
+    validation: Graphs,
     settings: FitSettings,
     folder: str | Path,
     *,
@@ -103,9 +104,9 @@ def fit(
 ) -> FitResult:
     """Trains a model on graphs with labels and leaves in it the averaged weights of the lowest validation error.
 
-    ``model(graph)`` returns energies (graphs,) in eV. ``training`` and ``validation`` are sequences of single-structure graphs; a list is kept in memory,
-    any other sequence is read as it goes. Writes ``last.ckpt``, ``best.ckpt``, ``history.csv`` and TensorBoard events into ``folder``.
-    ``started`` is the ``time.monotonic()`` from which ``max_time`` counts (default: now).
+    ``model(graph)`` returns energies (graphs,) in eV. ``training`` and ``validation`` are sequences of single-structure graphs; a
+    list stays in memory, any other sequence is read as it goes. Writes ``last.ckpt``, ``best.ckpt``, ``history.csv`` and
+    TensorBoard events into ``folder``. ``started`` is the ``time.monotonic()`` from which ``max_time`` counts (default: now).
 
     Raises :class:`TrainingError` when the loss is no longer finite or the labels do not allow the loss, and
     :class:`~tesseral.train.checkpoints.RunFolderError` or ``CheckpointError`` for a folder in use, already used, or full.
@@ -120,10 +121,10 @@ def fit(
         fabric = _fabric(settings)
         job = Job(model, training, validation, settings, folder, state, metadata or {}, started, show_progress, predict)
         if settings.devices == 1:
-            outcome = fabric.launch(_run, job)
+            outcome = fabric.launch(_run, job)  # type: ignore[arg-type]
         else:
-            # The state is read from the file by each process; a pipe of megabytes of arguments is slow, and one of results blocks.
-            outcome = fabric.launch(_run_packed, _pack(replace(job, state=None)), state is not None)
+            # Each process reads the state from the file, and the result comes back in one: large pipes are slow, or block.
+            outcome = fabric.launch(_run_packed, _pack(replace(job, state=None)), state is not None)  # type: ignore[arg-type]
         if "error" in outcome:
             raise (CheckpointError if outcome["kind"] == "CheckpointError" else TrainingError)(outcome["error"])
         final = load_checkpoint(folder / LAST)
@@ -148,7 +149,8 @@ def _fabric(settings: FitSettings) -> Fabric:
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator == "cuda" and torch.cuda.device_count() < settings.devices:
         raise TrainingError(
-            f"accelerator=cuda with devices={settings.devices}, but there are {torch.cuda.device_count()} CUDA devices; use accelerator=cpu or fewer"
+            f"accelerator=cuda with devices={settings.devices}, but there are {torch.cuda.device_count()} CUDA devices; "
+            "use fewer, or accelerator=cpu"
         )
     strategy = "auto" if settings.devices == 1 else "ddp_spawn"
     return Fabric(accelerator=accelerator, devices=settings.devices, strategy=strategy)
@@ -192,7 +194,7 @@ class Training:
         self.position = 0  # steps into the present one
         self.steps = 0
         self.loss_total = torch.zeros((), dtype=torch.float64, device=fabric.device)
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, float | int]] = []
         self.best: dict[str, Any] = {"error": math.inf, "epoch": 0, "weights": self._weights()}
         self.stale = 0
         self.elapsed_before = 0.0
@@ -284,12 +286,12 @@ class Training:
         self.optimizer.step()
         self.average.update()
 
-    def _predict(self, graph: Graph, create_graph: bool) -> Prediction:
+    def _predict(self, graph: Graph, create_graph: bool) -> Prediction | EnergyOnly:
         loss = self.settings.loss
         stress = "stress" in graph.labels and (loss.stress.weight > 0 or not create_graph)
         forces = "forces" in graph.labels and (loss.forces.weight > 0 or not create_graph)
         if not (forces or stress):
-            return EnergyOnly(self.job.model(graph))  # type: ignore[return-value]
+            return EnergyOnly(self.job.model(graph))
         return self.job.predict(self.model, graph, stress=stress, create_graph=create_graph)
 
     def _finished(self) -> str:
@@ -302,7 +304,7 @@ class Training:
 
     # ------------------------------------------------------------------ validation
 
-    def _judge(self, train_loss: float) -> dict[str, float]:
+    def _judge(self, train_loss: float) -> dict[str, float | int]:
         """Validates the averaged weights, keeps them when they are the best, and tells the schedule."""
         begun = time.monotonic()
         with self.average.swapped():
@@ -327,7 +329,7 @@ class Training:
         self.validation_seconds = time.monotonic() - begun
         return row
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self) -> dict[str, float | int]:
         self.model.eval()
         device = self.fabric.device
         errors = torch.zeros(4, 3, dtype=torch.float64, device=device)
@@ -375,7 +377,7 @@ class Training:
                 parameter.grad = gradient.view_as(parameter)
 
     def _agree(self, graph: Graph | None) -> tuple[Tensor | None, str]:
-        """The label counts of the batch in all processes, and why to stop, if at all; sets the progress by the clock of the first process."""
+        """The label counts of the batch in all processes, and why to stop, if at all; and sets the progress."""
         self.progress = self._own_progress()
         limit = self.settings.max_time
         late = limit is not None and self._elapsed() + self.step_seconds > limit - self._reserve()
@@ -406,9 +408,9 @@ class Training:
 
     def _own_progress(self, driven_by: str | None = None) -> float:
         settings = self.settings
-        driven_by = driven_by or getattr(settings.schedule, "driven_by", "auto")
+        drive: str = driven_by or getattr(settings.schedule, "driven_by", None) or "auto"
         limit = None if settings.max_time is None else max(1e-9, settings.max_time - self._reserve())
-        return progress(self.epoch + self.position / self.steps_per_epoch, settings.max_epochs, self._elapsed(), limit, driven_by)
+        return progress(self.epoch + self.position / self.steps_per_epoch, settings.max_epochs, self._elapsed(), limit, drive)
 
     def _left(self) -> float:
         """Seconds until the end, as far as anybody can tell."""
@@ -423,7 +425,7 @@ class Training:
 
     # ------------------------------------------------------------------ state
 
-    def _row(self) -> dict[str, float]:
+    def _row(self) -> dict[str, float | int]:
         loss = self._sum(self.loss_total.clone()).item() / max(1, self.position or self.steps_per_epoch)
         lr = self.optimizer.param_groups[0]["lr"]
         return {"epoch": self._label(), "step": self.steps, "seconds": 0.0, "lr": lr, "train_loss": loss}
@@ -479,7 +481,7 @@ class Training:
         if self.main:
             self.loss_total.fill_(state["loss_total"])
 
-    def _collate(self, frames: Sequence[Graph], indices: Sequence[int] | np.ndarray) -> Graph | None:
+    def _collate(self, frames: Graphs, indices: Sequence[int] | np.ndarray) -> Graph | None:
         if len(indices) == 0:
             return None
         return collate([frames[int(index)] for index in indices]).to(self.fabric.device)
@@ -494,7 +496,8 @@ class Training:
             else "no checkpoint had been written yet"
         )
         raise TrainingError(
-            f"the loss or its gradient is not finite ({where}{batch}, learning rate {self.settings.optimizer.lr * factor:.2g}); {kept}. "
+            f"the loss or its gradient is not finite ({where}{batch}, "
+            f"learning rate {self.settings.optimizer.lr * factor:.2g}); {kept}. "
             "Lower optimizer.lr or clip_gradients, or look at these frames with 'tesseral doctor'"
         )
 
@@ -557,8 +560,8 @@ def _steps_per_epoch(frames: int, settings: FitSettings) -> int:
     return -(-frames // settings.batch_size)
 
 
-def fingerprint(frames: Sequence[Graph]) -> int:
-    """A number that tells one set of training frames from another: of all frames of a list, of the first and last of anything else."""
+def fingerprint(frames: Graphs) -> int:
+    """A number that tells one set of training frames from another: all of a list, the first and last of anything else."""
     chosen = frames if isinstance(frames, list) else [frames[0], frames[len(frames) - 1]]
     code = zlib.crc32(str(len(frames)).encode())
     for frame in chosen:
@@ -567,7 +570,7 @@ def fingerprint(frames: Sequence[Graph]) -> int:
     return code
 
 
-def _check_labels(frames: Sequence[Graph], settings: FitSettings) -> None:
+def _check_labels(frames: Graphs, settings: FitSettings) -> None:
     """The frames must carry every label that the loss weighs, in finite numbers."""
     if len(frames) == 0:
         raise TrainingError("there are no training frames")
@@ -593,12 +596,13 @@ def _check_labels(frames: Sequence[Graph], settings: FitSettings) -> None:
         if not labelled:
             found = sorted({key for frame in frames for key in frame.labels}) or "no labels at all"
             raise TrainingError(
-                f"loss.{name}.weight is {getattr(settings.loss, name).weight}, but no training frame has {name} (found: {found}); "
+                f"loss.{name}.weight is {getattr(settings.loss, name).weight}, but no training frame has {name} "
+                f"(found: {found}); "
                 f"set loss.{name}.weight=0, or name the key in data.keys"
             )
 
 
-def _check_resume(state: dict[str, Any], settings: FitSettings, frames: Sequence[Graph], folder: Path) -> None:
+def _check_resume(state: dict[str, Any], settings: FitSettings, frames: Graphs, folder: Path) -> None:
     """A run is continued with the frames and the settings it began with, except for those that may change."""
     now = settings.model_dump(mode="json")
     before = state["settings"]

@@ -1,8 +1,8 @@
 """Losses of energies, forces and stresses, as sums of errors and counts of labels.
 
-A loss is :math:`L = \\sum_q w_q S_q / C_q` over the quantities q: :math:`S_q` is the sum of the errors of all labelled entries of a batch,
-each times the weight of its frame, and :math:`C_q` the number of these entries. Sums and counts, not means, are what processes
-exchange: the loss of a batch is then the same however it is divided among them.
+A loss is :math:`L = \\sum_q w_q S_q / C_q` over the quantities q: :math:`S_q` is the sum of the errors of all labelled entries of
+a batch, each times the weight of its frame, and :math:`C_q` the number of these entries. Sums and counts, not means, are what
+processes exchange: the loss of a batch is then the same however it is divided among them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Sums(NamedTuple):
 def loss_sums(prediction: Prediction | EnergyOnly, graph: Graph, settings: LossSettings) -> Sums:
     """The sums of the errors of every labelled entry, and how many entries there are.
 
-    Energies in eV (or eV/atom with ``energy.per_atom``), forces in eV/Å, stress in eV/Å³. A quantity counts where the graph carries its label,
-    where its mask (if any) is true, and where its weight is not zero.
+    Energies in eV (or eV/atom with ``energy.per_atom``), forces in eV/Å, stress in eV/Å³. A quantity counts where the graph
+    carries its label, where its mask (if any) is true, and where its weight is not zero.
 
     A frame's weight multiplies its errors and leaves the count alone: it then acts in a batch of one frame, too.
     """
@@ -86,9 +86,9 @@ def combine(sums: Sums, counts: Tensor, settings: LossSettings) -> Tensor:
 
 
 def labelled_error(predicted: Tensor, graph: Graph, quantity: str) -> tuple[Tensor, Tensor]:
-    """Prediction minus label as (rows, components), zero where there is no label, and the mask of labelled entries, of the same shape.
+    """Prediction minus label as (rows, components), zero where there is no label, and the mask of labelled entries.
 
-    Unlabelled entries may hold NaN; they never enter the arithmetic.
+    Unlabelled entries of either may hold NaN; they never enter the arithmetic.
     """
     label = graph.labels[quantity].to(predicted.dtype)
     mask = graph.masks.get(quantity)

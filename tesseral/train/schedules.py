@@ -58,7 +58,7 @@ class Schedule:
         self.best, self.stale, self.reduction = state["best"], state["stale"], state["reduction"]
 
 
-def progress(epochs: float, max_epochs: int | None, elapsed: float, max_time: float | None, driven_by: str) -> float:
+def progress(epochs: float | int, max_epochs: int | None, elapsed: float, max_time: float | None, driven_by: str) -> float:
     """The fraction of a run that is over, by epochs, by elapsed seconds, or ("auto") by whichever is further along.
 
     >>> progress(epochs=10, max_epochs=100, elapsed=450.0, max_time=900.0, driven_by="auto")

@@ -1,7 +1,7 @@
 """What a user may write in the YAML file: every key, its default and its meaning, checked strictly.
 
-``Settings[ModelSettings]`` is the whole file; the union of model settings is given by whoever assembles it, because training knows no
-architecture. ``FitSettings`` is the part that :func:`tesseral.train.loop.fit` reads.
+``Settings[ModelSettings]`` is the whole file; the union of model settings is given by whoever assembles it, because training
+knows no architecture. ``FitSettings`` is the part that :func:`tesseral.train.loop.fit` reads.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic import Strict as Strictly
+
+from tesseral.data.keys import Keys
+from tesseral.data.split import SplitSettings
+from tesseral.data.statistics import AtomicEnergies
+from tesseral.data.units import Units
 
 UNITS_OF_TIME = {
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
@@ -60,28 +65,28 @@ class Strict(BaseModel):
 class TermSettings(Strict):
     """One quantity of the loss."""
 
-    weight: float = Field(1.0, ge=0, description="weight in the loss; 0 leaves the quantity out")
+    weight: float = Field(default=1.0, ge=0, description="weight in the loss; 0 leaves the quantity out")
     kind: Literal["mse", "mae", "huber", "l2"] = Field(
-        "mse", description="mse (squared error), mae, huber, or l2 (length of the error vector: outliers count less)"
+        default="mse", description="mse (squared error), mae, huber, or l2 (length of the error vector: outliers count less)"
     )
     delta: float = Field(
-        0.01, gt=0, description="huber only: errors below are squared, above linear; in the unit of the quantity"
+        default=0.01, gt=0, description="huber only: errors below are squared, above linear; in the unit of the quantity"
     )
 
 
 class EnergyTermSettings(TermSettings):
     """The energy of the loss."""
 
-    per_atom: bool = Field(True, description="errors in eV/atom rather than eV")
+    per_atom: bool = Field(default=True, description="errors in eV/atom rather than eV")
 
 
 class LossSettings(Strict):
     """The loss: the weighted sum of mean errors of the labelled energies (eV), forces (eV/Å) and stresses (eV/Å³)."""
 
-    energy: EnergyTermSettings = Field(EnergyTermSettings(), description="energy of a frame")
-    forces: TermSettings = Field(TermSettings(weight=10.0), description="components of the forces")
+    energy: EnergyTermSettings = Field(default=EnergyTermSettings(), description="energy of a frame")
+    forces: TermSettings = Field(default=TermSettings(weight=10.0), description="components of the forces")
     stress: TermSettings = Field(
-        TermSettings(weight=0.0), description="components of the stress; give it a weight to train on stress"
+        default=TermSettings(weight=0.0), description="components of the stress; give it a weight to train on stress"
     )
 
 
@@ -89,14 +94,16 @@ class OptimizerSettings(Strict):
     """The optimizer."""
 
     name: Literal["adam", "adamw", "amsgrad"] = Field(
-        "amsgrad", description="adam, adamw, or amsgrad (Adam with its maximum of second moments)"
+        default="amsgrad", description="adam, adamw, or amsgrad (Adam with its maximum of second moments)"
     )
-    lr: float = Field(0.01, gt=0, description="learning rate before the schedule")
+    lr: float = Field(default=0.01, gt=0, description="learning rate before the schedule")
     betas: Annotated[tuple[float, float], Strictly(False)] = Field(
-        (0.9, 0.999), description="decay of the first and second moments"
+        default=(0.9, 0.999), description="decay of the first and second moments"
     )
     weight_decay: float = Field(
-        5e-7, ge=0, description="L2 penalty (adam, amsgrad) or decoupled decay (adamw); biases, scales and shifts are exempt"
+        default=5e-7,
+        ge=0,
+        description="L2 penalty (adam, amsgrad) or decoupled decay (adamw); biases, scales and shifts are exempt",
     )
 
 
@@ -104,28 +111,28 @@ class ConstantSettings(Strict):
     """A constant learning rate."""
 
     name: Literal["constant"] = "constant"
-    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises linearly from 0")
+    warmup_steps: int = Field(default=0, ge=0, description="steps over which the rate rises linearly from 0")
 
 
 class PlateauSettings(Strict):
     """The learning rate falls when the monitored error no longer does."""
 
     name: Literal["plateau"] = "plateau"
-    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises linearly from 0")
-    patience: int = Field(50, ge=0, description="validations without improvement before the rate falls")
-    reduce: float = Field(0.8, gt=0, lt=1, description="factor by which it falls")
-    final: float = Field(1e-4, ge=0, le=1, description="lowest rate, as a fraction of lr")
+    warmup_steps: int = Field(default=0, ge=0, description="steps over which the rate rises linearly from 0")
+    patience: int = Field(default=50, ge=0, description="validations without improvement before the rate falls")
+    reduce: float = Field(default=0.8, gt=0, lt=1, description="factor by which it falls")
+    final: float = Field(default=1e-4, ge=0, le=1, description="lowest rate, as a fraction of lr")
 
 
 class CosineSettings(Strict):
     """The learning rate follows half a cosine over the run."""
 
     name: Literal["cosine"] = "cosine"
-    warmup_steps: int = Field(20, ge=0, description="steps over which the rate rises linearly from 0")
-    hold: float = Field(0.0, ge=0, lt=1, description="fraction of the run at the full rate before the cosine starts")
-    final: float = Field(1e-3, ge=0, le=1, description="rate at the end, as a fraction of lr")
+    warmup_steps: int = Field(default=20, ge=0, description="steps over which the rate rises linearly from 0")
+    hold: float = Field(default=0.0, ge=0, lt=1, description="fraction of the run at the full rate before the cosine starts")
+    final: float = Field(default=1e-3, ge=0, le=1, description="rate at the end, as a fraction of lr")
     driven_by: Literal["auto", "epochs", "time"] = Field(
-        "auto",
+        default="auto",
         description="what measures the progress: epochs/max_epochs, elapsed/max_time, or (auto) whichever is further along",
     )
 
@@ -141,34 +148,39 @@ MONITORS = (
 class FitSettings(Strict):
     """How to fit: everything that ``fit`` reads."""
 
-    loss: LossSettings = Field(LossSettings(), description="what is minimised")
-    optimizer: OptimizerSettings = Field(OptimizerSettings(), description="how")
+    loss: LossSettings = Field(default=LossSettings(), description="what is minimised")
+    optimizer: OptimizerSettings = Field(default=OptimizerSettings(), description="how")
     schedule: ScheduleSettings = Field(
-        CosineSettings(), description="learning rate over the run; name: constant | plateau | cosine"
+        default=CosineSettings(), description="learning rate over the run; name: constant | plateau | cosine"
     )
-    batch_size: int = Field(5, ge=1, description="frames in a step, over all devices together")
-    validation_batch_size: int = Field(32, ge=1, description="frames in a batch of validation")
+    batch_size: int = Field(default=5, ge=1, description="frames in a step, over all devices together")
+    validation_batch_size: int = Field(default=32, ge=1, description="frames in a batch of validation")
     max_epochs: int | None = Field(
-        None, ge=1, description="stop after so many passes over the training frames; 300 when neither this nor max_time is set"
+        default=None,
+        ge=1,
+        description="stop after so many passes over the training frames; 300 when neither this nor max_time is set",
     )
     max_time: Duration | None = Field(
-        None, description="stop after this wall-clock time, validation included: '15 minutes', '2h', or seconds"
+        default=None, description="stop after this wall-clock time, validation included: '15 minutes', '2h', or seconds"
     )
     ema_decay: float = Field(
-        0.99, ge=0, lt=1, description="decay of the moving average of the weights, which is validated and saved; 0 for none"
+        default=0.99,
+        ge=0,
+        lt=1,
+        description="decay of the moving average of the weights, which is validated and saved; 0 for none",
     )
-    clip_gradients: float | None = Field(10.0, gt=0, description="largest norm of the gradient; null for no clipping")
-    validate_every: int = Field(1, ge=1, description="epochs between validations")
+    clip_gradients: float | None = Field(default=10.0, gt=0, description="largest norm of the gradient; null for no clipping")
+    validate_every: int = Field(default=1, ge=1, description="epochs between validations")
     monitor: Literal[MONITORS] = Field(
-        "loss", description="validation error that selects the best weights, drives plateau and early stopping"
+        default="loss", description="validation error that selects the best weights, drives plateau and early stopping"
     )  # type: ignore[valid-type]
     early_stopping: int | None = Field(
-        None, ge=1, description="stop after so many validations without improvement; null for never"
+        default=None, ge=1, description="stop after so many validations without improvement; null for never"
     )
-    seed: int = Field(0, ge=0, description="seed of the initial weights, the random split and the order of the frames")
-    devices: int = Field(1, ge=1, description="processes (CPU) or GPUs")
-    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a CUDA device when there is one")
-    tensorboard: bool = Field(True, description="also write TensorBoard logs")
+    seed: int = Field(default=0, ge=0, description="seed of the initial weights, the random split and the order of the frames")
+    devices: int = Field(default=1, ge=1, description="processes (CPU) or GPUs")
+    accelerator: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a CUDA device when there is one")
+    tensorboard: bool = Field(default=True, description="also write TensorBoard logs")
 
     @model_validator(mode="before")
     @classmethod
@@ -197,39 +209,22 @@ class FitSettings(Strict):
         return self
 
 
-class SplitSettings(Strict):
-    """How validation frames are set apart from the training frames when they have no file of their own."""
-
-    validation: int | float = Field(0.1, gt=0, description="frames to set apart: a number, or a fraction below 1")
-    by: str | None = Field(
-        None, description="key of the frames' info (a trajectory, a molecule) whose values stay together; null for a random split"
-    )
-    file: File | None = Field(None, description="split file of an earlier run, to use the same split again")
-
-
 class DataSettings(Strict):
-    """Where the frames are and what their labels are called."""
+    """Where the frames are, and what their labels are called."""
 
     train: Paths = Field(..., description="training frames: a path or a list (extxyz, ASE db, LMDB, anything ASE reads)")
-    validation: Paths = Field([], description="validation frames; when empty they are split from the training frames")
-    test: dict[str, Paths] = Field({}, description="named sets scored once at the end, as in {hot: test_600K.xyz}")
-    split: SplitSettings = Field(SplitSettings(), description="the split of train into training and validation frames")
-    keys: dict[str, str] = Field(
-        {},
-        description="label -> key in the file, as in {energy: REF_energy, forces: REF_forces}; what is not named is looked for",
+    validation: Paths = Field(default=[], description="validation frames; when empty they are split from the training frames")
+    test: dict[str, Paths] = Field(default={}, description="named sets, each scored once at the end, as in {hot: test_600K.xyz}")
+    isolated_atoms: Paths = Field(default=[], description="frames of single atoms, for their energies, when train has none")
+    limit: int | None = Field(
+        default=None, ge=1, description="use only so many training frames, drawn with the seed of the split"
     )
-    units: dict[str, str] = Field({}, description="label -> unit in the file, as in {energy: Hartree}; default eV, eV/Å, eV/Å^3")
-    limit: int | None = Field(None, ge=1, description="use only so many training frames, drawn at random with the seed")
-    examine: bool = Field(True, description="let the data doctor look at the frames first, and stop at what it calls an error")
-
-
-class StatisticsSettings(Strict):
-    """The constants that the model starts from."""
-
-    isolated_atoms: Literal["auto", "isolated", "least_squares"] | dict[str, float] = Field(
-        "auto",
-        description="energy of the isolated atoms (E0s, eV): isolated (from frames of one atom), least_squares, "
-        "auto (isolated where the data have them, else least_squares), or a mapping as in {H: -13.6, O: -2041.3}",
+    split: SplitSettings = Field(default=SplitSettings(), description="the split of train; it is written to split.json")
+    split_file: File | None = Field(default=None, description="split file of an earlier run, to use the same split again")
+    keys: Keys = Field(default=Keys(), description="under which keys the files keep their labels; null: do not read it")
+    units: Units = Field(default=Units(), description="in which units the files give their numbers")
+    examine: bool = Field(
+        default=True, description="let the data doctor look at the frames first, and stop at what it calls an error"
     )
 
 
@@ -241,7 +236,7 @@ class Settings(FitSettings, Generic[ModelT]):
 
     data: DataSettings = Field(..., description="where the frames are")
     model: ModelT = Field(..., description="the architecture")
-    statistics: StatisticsSettings = Field(StatisticsSettings(), description="constants taken from the training frames")
+    atomic_energies: AtomicEnergies = Field(default=AtomicEnergies(), description="energies of the isolated atoms (E0s)")
     precision: Literal["float32", "float64"] = Field(
-        "float32", description="inside the network; geometry and energy sums are float64"
+        default="float32", description="inside the network; geometry and energy sums are float64"
     )

@@ -36,7 +36,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict:
+def _mapping_without_repeats(loader: Any, node: Any, deep: bool = False) -> dict:
     seen: dict = {}
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
@@ -63,7 +63,7 @@ def parse_yaml(text: str, source: str = "settings") -> Any:
     {'lr': 0.001, 'species': ['H', 'No']}
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
+        return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -80,8 +80,8 @@ def read_settings(
 ) -> SettingsT:
     """The settings of a YAML file with ``key=value`` overrides, keys dotted, values YAML, as in ``optimizer.lr=1e-3``.
 
-    Relative paths inside stay as written. Raises :class:`SettingsError` with one sentence per problem, naming the file or the override, the key, the
-    value, and what was expected.
+    Relative paths inside stay as written. Raises :class:`SettingsError` with one sentence per problem, naming the file, the key,
+    the value, and what was expected.
     """
     values: dict[str, Any] = dict(defaults or {})
     source = "settings"
@@ -129,12 +129,11 @@ def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(old)
     for key, value in new.items():
         inner = merged.get(key)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        # Another name is another kind of thing: it does not inherit the keys of the first.
-        if both and not ("name" in value and "name" in inner and value["name"] != inner["name"]):
-            merged[key] = _merge(inner, value)
-        else:
-            merged[key] = value
+        merged[key] = value
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            # Another name is another kind of thing: it does not inherit the keys of the first.
+            renamed = "name" in inner and value.get("name", inner["name"]) != inner["name"]
+            merged[key] = value if renamed else _merge(inner, value)
     return merged
 
 
@@ -162,11 +161,12 @@ def _sentence(settings_class: type[BaseModel], problem: Any) -> str:
             known = list(model.model_fields) if model else []
             close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
             prefix = "".join(f"{name}." for name in location[:-1])
-            if close:
-                return f"unknown key '{path}'; did you mean '{prefix}{close[0]}'?"
             elsewhere = _find(settings_class, location[-1])
             if elsewhere == path:
-                return f"unknown key '{path}' for {prefix}name: {model.model_fields['name'].default if model else '?'}; choose another name"
+                chosen = model.model_fields["name"].default if model else "this"
+                return f"unknown key '{path}' for {prefix}name={chosen}; it belongs to another {prefix}name"
+            if close:
+                return f"unknown key '{path}'; did you mean '{prefix}{close[0]}'?"
             if elsewhere:
                 return f"unknown key '{path}'; did you mean '{elsewhere}'?"
             return f"unknown key '{path}'; known keys here: {', '.join(known)}"
@@ -187,7 +187,9 @@ def _sentence(settings_class: type[BaseModel], problem: Any) -> str:
             return f"'{path}' is {_describe(value)}, expected one of {', '.join(choices)}{hint}"
         case "value_error":
             reason = str(problem["ctx"]["error"])
-            return f"'{path}' is {_describe(value)}: {reason}" if path and not isinstance(value, Mapping) else reason
+            if isinstance(value, Mapping):
+                return f"'{path}': {reason}" if path else reason
+            return f"'{path}' is {_describe(value)}: {reason}"
         case _:
             reason = problem["msg"][0].lower() + problem["msg"][1:]
             reason = reason.replace("input should be", "expected").replace(", unable to parse string as a number", "")
@@ -198,6 +200,10 @@ def _sentence(settings_class: type[BaseModel], problem: Any) -> str:
             if problem["type"] in {"model_type", "model_attributes_type", "dict_type"}:
                 reason = "expected a mapping (key: value)"
             return f"'{path}' is {_describe(value)}, {reason}" if path else reason
+
+
+# What pydantic calls the members of a union of types in the place of an error.
+MEMBER = r"^(?:(?:function-|constrained-)[a-z]+|literal\[.*|(?:list|dict|tuple)\[.*|int|float|str|bool|[a-z-]+\(.*\))$"
 
 
 def _resolve(settings_class: type[BaseModel], location: tuple) -> tuple[list[str], type[BaseModel] | None]:
@@ -220,11 +226,7 @@ def _resolve(settings_class: type[BaseModel], location: tuple) -> tuple[list[str
             candidates = _models_in(fields[str(part)].annotation)
             model = candidates[0] if candidates else None
             inside_field = True
-        elif not candidates and isinstance(part, str) and not last and not part.isidentifier():
-            continue
-        elif isinstance(part, str) and re.match(
-            r"^(?:function-|constrained-|literal\[|list\[|dict\[|int$|float$|str$|bool$)", part
-        ):
+        elif keys and isinstance(part, str) and re.match(MEMBER, part):
             continue
         else:
             keys.append(str(part))
@@ -284,7 +286,7 @@ def _describe(value: Any) -> str:
 
 
 def commented_yaml(settings: type[BaseModel] | BaseModel, width: int = 100) -> str:
-    """Every key with its value (of an instance) or default (of a class) and its meaning, as a YAML file that can be edited and used.
+    """Every key with its value (of an instance) or default (of a class) and its meaning, as a YAML file to edit and use.
 
     Keys without a default are commented out.
 
@@ -310,7 +312,7 @@ def _lines(settings: type[BaseModel] | BaseModel, indent: str, width: int) -> li
             else None
         )
         note = field.description or ""
-        choices = [c for c in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+        choices = list(get_args(field.annotation)) if get_origin(field.annotation) is Literal else []
         if len(choices) > 1 and not all(str(choice) in note for choice in choices):
             note += f" [{' | '.join(map(str, choices))}]"
         models = _models_in(field.annotation)
@@ -357,4 +359,4 @@ def _scalar(value: Any) -> str:
         return "{" + ", ".join(f"{key}: {_scalar(item)}" for key, item in value.items()) + "}"
     if isinstance(value, float):
         return repr(value)
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).replace("\n...", "").strip()
+    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).replace("\n...", "").strip()

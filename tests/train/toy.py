@@ -14,7 +14,7 @@ CUTOFF = 4.0
 
 
 class PairPotential(torch.nn.Module):
-    """Sum over pairs of a learned function of the distance (a small network on Gaussians) times a smooth cutoff, plus a shift per atom."""
+    """A learned function of the distance (a small network on Gaussians) times a smooth cutoff, and a shift per atom."""
 
     def __init__(self, width: int = 8, dtype: torch.dtype = torch.float64, seed: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
