@@ -11,21 +11,20 @@ blocks. One block of each orbit is enough, with its stabiliser in G: the problem
 solved once. Inside a block the paths of coupling the indices from left to right are a complete orthonormal basis, on which the
 projection to the symmetry is a small matrix for each irrep, the same for each of its components.
 
-**Signs and copies.** That matrix is orthonormalised row by row, in e3nn's order of paths (sorted by irrep after every coupling),
-so the coefficient of the first path of each copy is positive, with the couplings of the Clebsch-Gordan convention. Where each
-index is a single irrep, as for Cartesian tensors, or where there are at most two indices, these are e3nn's numbers, to the sign
-and including the basis within repeated irreps. With more indices of several irreps only the span of repeated irreps is e3nn's.
+**Signs and copies** are e3nn's: the coefficients of the copies of an irrep are orthonormalised path by path, in e3nn's order
+of paths (by the irreps they pass through, the last one first, then by the irreps of the indices), with the couplings of the
+Clebsch-Gordan convention. So the first path in which a copy takes part has a positive coefficient, and no later copy takes part.
 """
 
 import functools
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from tesseral.o3.clebsch_gordan import Convention, wigner_3j_array
@@ -193,10 +192,13 @@ class CartesianTensor:
 # ---- the reduction
 
 
-class _Copies(NamedTuple):
-    """Orthonormal copies of an irrep among the tensors of one block: an array (copies, 2l+1, *dims)."""
+class _Paths(NamedTuple):
+    """The ways of coupling one irrep per index, from left to right, to one irrep: orthonormal.
 
-    ir: Irrep
+    ``through`` names the intermediate irreps of each, the last one first; ``tensors`` are (paths, 2l+1, *dims).
+    """
+
+    through: list[tuple[Irrep, ...]]
     tensors: np.ndarray
 
 
@@ -206,6 +208,10 @@ class _Placement(NamedTuple):
     block: tuple[int, ...]
     axes: Permutation
     sign: int
+
+    def apply(self, tensors: np.ndarray) -> np.ndarray:
+        """The images of tensors (copies, ...)."""
+        return self.sign * tensors.transpose(0, *(1 + axis for axis in self.axes))
 
 
 def _irreps_of_indices(indices: str, group: Group, given: dict[str, Irreps]) -> tuple[Irreps, ...]:
@@ -232,32 +238,65 @@ def _reduce(
     filter_ir_mid: frozenset[Irrep] | None,
     convention: Convention,
 ) -> tuple[Irreps, np.ndarray]:
-    pieces: list[tuple[Irrep, np.ndarray, list[_Placement]]] = []
+    pieces: list[tuple[Irrep, Any, np.ndarray, list[_Placement]]] = []
     blocks = [[ir for mul, ir in space for _ in range(mul)] for space in spaces]
     for block in itertools.product(*(range(len(irs)) for irs in blocks)):
         orbit: dict[tuple[int, ...], _Placement] = {}
         for p, sign in group:
-            orbit.setdefault(tuple(block[i] for i in p), _Placement(tuple(block[i] for i in p), p, sign))
+            image = tuple(block[i] for i in p)
+            orbit.setdefault(image, _Placement(image, p, sign))
         if block != min(orbit):
             continue
-        irs = tuple(irs[i] for irs, i in zip(blocks, block))
+        placements = list(orbit.values())
+        irs_of = [tuple(irs[i] for irs, i in zip(blocks, placed)) for placed in orbit]
         stabiliser = tuple((p, sign) for p, sign in group if all(block[i] == j for i, j in zip(p, block)))
-        for ir, tensors in _reduce_block(irs, stabiliser, group if filter_ir_mid else (), filter_ir_mid, convention):
+        block_irs = tuple(irs[i] for irs, i in zip(blocks, block))
+        for ir, tensors in _reduce_block(block_irs, stabiliser, group if filter_ir_mid else (), filter_ir_mid, convention):
             if filter_ir_out is None or ir in filter_ir_out:
-                pieces += [(ir, tensor, list(orbit.values())) for tensor in tensors / len(orbit) ** 0.5]
-    pieces.sort(key=lambda piece: piece[0])  # stable: within an irrep, in the order of blocks
+                paths = [_first_components(irs, filter_ir_mid, convention).get(ir) for irs in irs_of]
+                keys, mixing = _canonical(tensors, placements, paths)
+                tensors = np.tensordot(mixing, tensors, 1) / len(orbit) ** 0.5
+                tensors[np.abs(tensors) < 1e-13] = 0.0
+                pieces += [(ir, key, tensor, placements) for key, tensor in zip(keys, tensors)]
+    pieces.sort(key=lambda piece: piece[:2])
 
-    irreps_out = Irreps([(1, ir) for ir, _, _ in pieces]).simplify()
+    irreps_out = Irreps([(1, ir) for ir, *_ in pieces]).simplify()
     change_of_basis = np.zeros((irreps_out.dim, *(space.dim for space in spaces)))
     slices = [[slice(end - ir.dim, end) for ir, end in zip(irs, itertools.accumulate(ir.dim for ir in irs))] for irs in blocks]
     row = 0
-    for ir, tensor, placements in pieces:
-        for placed, axes, sign in placements:
-            place = (slice(row, row + ir.dim), *(slices[axis][i] for axis, i in enumerate(placed)))
-            change_of_basis[place] = sign * tensor.transpose(0, *(1 + axis for axis in axes))
+    for ir, _, tensor, placements in pieces:
+        for placement in placements:
+            place = (slice(row, row + ir.dim), *(slices[axis][i] for axis, i in enumerate(placement.block)))
+            change_of_basis[place] = placement.apply(tensor)
         row += ir.dim
     change_of_basis.flags.writeable = False
     return irreps_out, change_of_basis
+
+
+def _canonical(
+    tensors: np.ndarray, placements: list[_Placement], paths: list[_Paths | None]
+) -> tuple[list[tuple[Any, ...]], np.ndarray]:
+    """The orthogonal mixing of copies that makes them e3nn's, and for each copy the path that comes first, to sort by.
+
+    Gram-Schmidt on the coefficients of the copies, path by path in e3nn's order: by intermediate irreps, then by block.
+    """
+    rows, keys = [], []
+    for placement, placed in zip(placements, paths):
+        if placed is not None:
+            images = placement.apply(tensors[:, 0])
+            rows.append(placed.tensors.reshape(len(placed.tensors), -1) @ images.reshape(len(images), -1).T)
+            keys += [(*through, *placement.block) for through in placed.through]
+    coefficients = np.concatenate(rows)
+    basis, chosen = np.zeros((0, len(tensors))), []
+    for i in sorted(range(len(keys)), key=keys.__getitem__):
+        residual = coefficients[i] - basis.T @ (basis @ coefficients[i])
+        if np.linalg.norm(residual) > 1e-6:
+            residual -= basis.T @ (basis @ residual)  # again, for the rounding errors of a short residual
+            basis = np.vstack([basis, residual / np.linalg.norm(residual)])
+            chosen.append(keys[i])
+            if len(basis) == len(tensors):
+                break
+    return chosen, basis
 
 
 @functools.lru_cache(maxsize=256)
@@ -267,76 +306,61 @@ def _reduce_block(
     group: Group,
     filter_ir_mid: frozenset[Irrep] | None,
     convention: Convention,
-) -> list[_Copies]:
-    """The tensors of one irrep per index with the symmetry ``stabiliser``, by irrep; ``group`` matters for the filter only."""
+) -> list[tuple[Irrep, np.ndarray]]:
+    """The tensors of one irrep per index with the symmetry ``stabiliser``: orthonormal (copies, 2l+1, *dims) for each irrep.
+
+    ``group`` matters for the filter only: tensors must pass through it in every order of the indices that the group knows.
+    """
     result = []
-    paths = _coupling_paths(irs, filter_ir_mid, convention)
-    for ir, couplings in paths.items():
-        first = couplings[:, 0].reshape(len(couplings), -1)
-        symmetrised = np.zeros_like(couplings[:, 0])
+    firsts = _first_components(irs, filter_ir_mid, convention)
+    for ir, couplings in _couplings(irs, filter_ir_mid, convention).items():
+        first = firsts[ir].tensors
+        rows = first.reshape(len(first), -1)
+        symmetrised = np.zeros_like(first)
         for p, sign in stabiliser:
-            symmetrised += sign * couplings[:, 0].transpose(0, *(1 + axis for axis in p))
-        projector = first @ symmetrised.reshape(first.shape).T / len(stabiliser)
-        if filter_ir_mid is not None:
-            projector = _intersection(projector, first, irs, ir, group, filter_ir_mid, convention)
-        coefficients = _orthonormal_rows(projector)
-        if len(coefficients):
-            tensors = np.tensordot(coefficients, couplings, 1)
-            tensors[np.abs(tensors) < 1e-13] = 0.0
-            tensors.flags.writeable = False
-            result.append(_Copies(ir, tensors))
+            symmetrised += _Placement((), p, sign).apply(first)
+        projectors = rows @ symmetrised.reshape(rows.shape).T / len(stabiliser)
+        for p, _ in group:
+            paths = _first_components(tuple(irs[i] for i in p), filter_ir_mid, convention).get(ir)
+            if paths is not None:
+                back = _Placement((), tuple(np.argsort(p)), 1).apply(paths.tensors)
+                overlap = rows @ back.reshape(len(back), -1).T
+                projectors += overlap @ overlap.T
+        eigenvalues, eigenvectors = np.linalg.eigh(projectors / (len(group) + 1))
+        common = eigenvectors[:, eigenvalues > 1 - 1e-9]
+        if common.size:
+            result.append((ir, np.tensordot(common.T, couplings.tensors, 1)))
     return result
 
 
-def _intersection(
-    projector: np.ndarray,
-    first: np.ndarray,
-    irs: tuple[Irrep, ...],
-    ir: Irrep,
-    group: Group,
-    filter_ir_mid: frozenset[Irrep],
-    convention: Convention,
-) -> np.ndarray:
-    """The projector to the symmetric tensors that pass through the filter in every order of the indices that the group knows."""
-    total = projector.copy()
-    for p, _ in group:
-        paths = _coupling_paths(tuple(irs[i] for i in p), filter_ir_mid, convention).get(ir)
-        if paths is not None:
-            inverse = np.argsort(p)
-            allowed = paths[:, 0].transpose(0, *(1 + inverse)).reshape(len(paths), -1)
-            overlap = first @ allowed.T
-            total += overlap @ overlap.T
-    eigenvalues, eigenvectors = np.linalg.eigh(total / (len(group) + 1))
-    common = eigenvectors[:, eigenvalues > 1 - 1e-9]
-    return common @ common.T
-
-
-@functools.lru_cache(maxsize=256)
-def _coupling_paths(
-    irs: tuple[Irrep, ...], filter_ir_mid: frozenset[Irrep] | None, convention: Convention
-) -> dict[Irrep, Float64[np.ndarray, "..."]]:
-    """All ways of coupling irreps from left to right, by the resulting irrep: orthonormal arrays (paths, 2l+1, *dims)."""
+@functools.lru_cache(maxsize=64)
+def _couplings(irs: tuple[Irrep, ...], filter_ir_mid: frozenset[Irrep] | None, convention: Convention) -> dict[Irrep, _Paths]:
     if len(irs) == 1:
-        return {irs[0]: np.eye(irs[0].dim)[None]}
-    paths: dict[Irrep, list[np.ndarray]] = {}
-    for left, couplings in _coupling_paths(irs[:-1], filter_ir_mid, convention).items():
+        return {irs[0]: _Paths([()], np.eye(irs[0].dim)[None])}
+    return _couple_last(irs, filter_ir_mid, convention, slice(None))
+
+
+@functools.lru_cache(maxsize=512)
+def _first_components(
+    irs: tuple[Irrep, ...], filter_ir_mid: frozenset[Irrep] | None, convention: Convention
+) -> dict[Irrep, _Paths]:
+    """The first components (paths, *dims) only: the multiplicities, and so all linear algebra, are the same in each."""
+    if len(irs) == 1:
+        return {irs[0]: _Paths([()], np.eye(irs[0].dim)[:1])}
+    paths = _couple_last(irs, filter_ir_mid, convention, slice(1))
+    return {ir: _Paths(through, tensors.squeeze(1)) for ir, (through, tensors) in paths.items()}
+
+
+def _couple_last(
+    irs: tuple[Irrep, ...], filter_ir_mid: frozenset[Irrep] | None, convention: Convention, components: slice
+) -> dict[Irrep, _Paths]:
+    paths: dict[Irrep, tuple[list[tuple[Irrep, ...]], list[np.ndarray]]] = {}
+    for left, (through, tensors) in _couplings(irs[:-1], filter_ir_mid, convention).items():
         for ir in left * irs[-1]:
             if filter_ir_mid is None or ir in filter_ir_mid:
-                w = ir.dim**0.5 * wigner_3j_array(ir.l, left.l, irs[-1].l, convention)
-                coupled = np.einsum("alr,pld->padr", w, couplings.reshape(*couplings.shape[:2], -1), optimize=True)
-                paths.setdefault(ir, []).append(coupled.reshape(len(couplings), ir.dim, *(i.dim for i in irs)))
-    return {ir: np.concatenate(paths[ir]) for ir in sorted(paths)}
-
-
-def _orthonormal_rows(projector: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of the range of a projector: its rows by Gram-Schmidt in order, first non-zero elements positive."""
-    basis = np.zeros((0, len(projector)))
-    for row in projector:
-        residual = row - basis.T @ (basis @ row)
-        if np.linalg.norm(residual) > 1e-6:
-            residual = projector @ residual  # removes rounding errors that the division below would blow up
-            residual -= basis.T @ (basis @ residual)
-            residual /= np.linalg.norm(residual)
-            residual *= np.sign(residual[np.abs(residual) > 1e-9][0])
-            basis = np.vstack([basis, residual])
-    return basis
+                w = ir.dim**0.5 * wigner_3j_array(ir.l, left.l, irs[-1].l, convention)[components]
+                coupled = np.tensordot(tensors, w, ([1], [1]))  # (paths, *dims, components, last)
+                names, arrays = paths.setdefault(ir, ([], []))
+                names += [(left, *names_before) for names_before in through] if len(irs) > 2 else through
+                arrays.append(np.moveaxis(coupled, -2, 1))
+    return {ir: _Paths(names, np.concatenate(arrays)) for ir, (names, arrays) in sorted(paths.items())}

@@ -20,7 +20,8 @@ class RotationTransform:
     r"""Coefficients (..., d) to values (..., alphas, betas, gammas), and back.
 
     Coefficients are those of e3nn's ``SO3Grid``: (2l+1) copies of each degree, where the copies are the rows m of
-    :math:`F^l_{mn}`; in layout mul_ir. ``grid`` gives rings for beta, and meridians for alpha and gamma. The transform is separable:
+    :math:`F^l_{mn}`; in layout mul_ir. ``grid`` gives rings for beta, and meridians for alpha and gamma. The transform is
+    separable:
     :math:`D^l_{mn} = \sum_\pm` of products of sines and cosines of :math:`m\alpha` and :math:`n\gamma` with
     :math:`d^l_{\pm m,\pm n}(\beta)`, so it holds :math:`O(B\, l_{max}^3)` numbers, not :math:`O(A^2 B\, l_{max}^3)`.
 

@@ -82,19 +82,12 @@ def test_orthonormal_symmetric_complete_and_equivariant(formula, irreps):
 
 @pytest.mark.parametrize("filter_ir_mid", [None, ["0e", "1o", "2e"]], ids=["all", "filtered"])
 @pytest.mark.parametrize(("formula", "irreps"), CASES[1:7], ids=str)
-def test_same_span_as_installed_e3nn(formula, irreps, filter_ir_mid, double_default):
+def test_same_basis_as_installed_e3nn(formula, irreps, filter_ir_mid, double_default):
     expected = e3nn_o3.ReducedTensorProducts(formula, filter_ir_mid=filter_ir_mid, **irreps)
     actual = reduce_tensor(formula, filter_ir_mid=filter_ir_mid, **irreps)
     assert str(actual.irreps_out) == str(expected.irreps_out)
-    ours, theirs = flat(actual.change_of_basis), flat(expected.change_of_basis)
-    np.testing.assert_allclose(ours.T @ ours, theirs.T @ theirs, atol=1e-13)
-    for (mul, ir), place in zip(actual.irreps_out, actual.irreps_out.slices()):
-        # irrep by irrep: the same up to an orthogonal mixture of copies; with at most two indices the same to the sign
-        overlap = (ours[place] @ theirs[place].T).reshape(mul, ir.dim, mul, ir.dim)
-        mixing = overlap[:, 0, :, 0]
-        np.testing.assert_allclose(overlap, np.einsum("uv,ij->uivj", mixing, np.eye(ir.dim)), atol=1e-13)
-        if len(symmetry_group(formula)[0]) <= 2:
-            np.testing.assert_allclose(mixing, np.eye(mul), atol=1e-13)
+    # the same span, the same basis of repeated irreps, the same signs
+    np.testing.assert_allclose(actual.change_of_basis, expected.change_of_basis.numpy(), rtol=0, atol=1e-13)
 
 
 def test_filters():
@@ -114,7 +107,12 @@ def test_deterministic_and_cached():
     first = reduce_tensor("ijk=jki", i="0e+1o+2e")
     again = reduce_tensor("ijk=jki", i="1x0e+1x1o+1x2e")
     assert again.change_of_basis is first.change_of_basis
-    reduce._reduce.cache_clear(), reduce._reduce_block.cache_clear(), reduce._coupling_paths.cache_clear()
+    (
+        reduce._reduce.cache_clear(),
+        reduce._reduce_block.cache_clear(),
+        reduce._couplings.cache_clear(),
+        reduce._first_components.cache_clear(),
+    )
     fresh = reduce_tensor("ijk=jki", i="0e+1o+2e")
     assert fresh.change_of_basis is not first.change_of_basis
     np.testing.assert_array_equal(fresh.change_of_basis, first.change_of_basis)
@@ -143,10 +141,15 @@ def test_bad_formulas(formula, irreps, message):
 @pytest.mark.compile  # the shape checker would be most of the time
 def test_fast_when_cold():
     def seconds(function):
-        reduce._reduce.cache_clear(), reduce._reduce_block.cache_clear(), reduce._coupling_paths.cache_clear()
-        start = time.perf_counter()
+        (
+            reduce._reduce.cache_clear(),
+            reduce._reduce_block.cache_clear(),
+            reduce._couplings.cache_clear(),
+            reduce._first_components.cache_clear(),
+        )
+        start = time.process_time()
         function()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(seconds(lambda: reduce_tensor("ijk=jik=ikj", i="0e+1o+2e+3o")) for _ in range(3)) < 0.5  # e3nn 0.6.0: 7.5 s
     assert min(seconds(lambda: CartesianTensor("ijkl=jikl=klij")) for _ in range(3)) < 0.05  # e3nn 0.6.0: 0.13 s
@@ -238,6 +241,7 @@ def test_built_under_another_default_device_and_dtype():
         tensor = CartesianTensor("ij=ji")
     assert tensor.change_of_basis.device.type == "cpu"
     assert tensor.change_of_basis.dtype == torch.float64
+    assert tensor.to_cartesian(tensor.from_cartesian(torch.zeros(2, 3, 3, device="meta"))).is_meta
 
 
 def test_gradients_and_functional_transforms():
@@ -309,10 +313,10 @@ def test_round_trip_is_a_hundred_times_faster_than_e3nn():
     def seconds(tensor, repetitions):
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(repetitions):
                 tensor.to_cartesian(tensor.from_cartesian(t))
-            times.append((time.perf_counter() - start) / repetitions)
+            times.append((time.process_time() - start) / repetitions)
         return min(times)
 
     assert seconds(theirs, 1) > 100 * seconds(ours, 100)

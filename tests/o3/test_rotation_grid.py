@@ -71,6 +71,7 @@ def test_gradients_dtypes_empty_and_pickle():
     torch.testing.assert_close(function(x.float()).double(), function(x), rtol=0, atol=1e-5)
     assert function(x.float()).dtype == torch.float32
     assert function(x[:0]).shape == (0, 10)
+    assert function(x.to("meta")).is_meta
     other = pickle.loads(pickle.dumps(transform))
     assert repr(other) == repr(transform)
     torch.testing.assert_close(other.to_grid(x), transform.to_grid(x), rtol=0, atol=0)

@@ -178,6 +178,7 @@ def test_independent_of_defaults():
         transform = SphereTransform(2, gauss_legendre_grid(3, 5))
     x = torch.randn(9, dtype=torch.float64)
     torch.testing.assert_close(transform.from_grid(transform.to_grid(x)), x, rtol=0, atol=1e-13)
+    assert transform.from_grid(transform.to_grid(x.to("meta"))).is_meta
 
 
 def test_gradients_and_functional_transforms():

@@ -224,6 +224,12 @@ def test_functional_transforms():
     torch.testing.assert_close(hessian, hessian.transpose(-1, -2))
 
 
+def test_stays_on_the_device_of_the_input():
+    x = torch.zeros(4, 3, device="meta")
+    assert spherical_harmonics([0, 1, 5], x, True).is_meta
+    assert spherical_harmonics_alpha_beta([0, 1, 5], x[:, 0], x[:, 1]).is_meta
+
+
 def test_input_is_left_alone():
     x = vectors(3)
     before = x.clone()
