@@ -175,6 +175,11 @@ def _index_xyz(path: str) -> np.ndarray:
             comment = file.readline()
             rows = [len(row.split()) for row in itertools.islice(file, nodes)]
             complete = sum(columns > 0 for columns in rows)
+            if nodes > 1 and 0 < min(rows, default=0) < rows[0] and file.peek(1):
+                raise DataError(
+                    f"{path}: frame {len(offsets)} announces {nodes} atoms, but one of its lines is shorter than the others; "
+                    "is an atom missing?"
+                )
             if not comment.endswith(b"\n") or complete < nodes or (nodes > 1 and rows[-1] < rows[0]):
                 raise DataError(
                     f"{path} ends in the middle of frame {len(offsets)}, which announces {nodes} atoms: it was cut off after "

@@ -82,7 +82,7 @@ def parse_unit(unit: str) -> tuple[float, Dimension]:
     # "kcal/mol" is one unit, so it is set aside before the slashes are read.
     text = re.sub(r"\*+", "*", unit.strip().translate(_EXPONENTS).replace("/mol", "_per_mol")).replace("*/*", "/")
     value, powers, sign = 1.0, np.zeros(3, dtype=int), 1
-    for token in re.findall(r"[*/]|[^*/]+", text):
+    for token in re.findall(r"[*/]|[^*/]+", text) if text and text[-1] not in "*/" else [unit]:
         if token in "*/":
             sign = 1 if token == "*" else -1
             continue

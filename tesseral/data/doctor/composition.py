@@ -181,6 +181,7 @@ class Species(Check):
         self.frames = 0
         self.odd, self.swapped, self.changed = Tally(), Tally(), Tally()
         self.previous: Frame | None = None
+        self.molecular = True
 
     def see(self, frame: Frame) -> None:
         before, self.previous = self.previous, frame
@@ -192,13 +193,10 @@ class Species(Check):
             if moved < 0.4:
                 atom = int(changed[0])
                 was, now = (chemical_symbols[int(numbers[atom])] for numbers in (before.numbers, frame.numbers))
-                kind = (
-                    "the species are permuted" if sorted(before.numbers) == sorted(frame.numbers) else "the composition changes"
-                )
-                self.swapped.add(
-                    frame, f"atom {atom} is {now} here and {was} in {before.place}, at nearly the same positions: {kind}"
-                )
+                tally = self.swapped if sorted(before.numbers) == sorted(frame.numbers) else self.changed
+                tally.add(frame, f"atom {atom} is {now} here and {was} in {before.place}, at nearly the same positions")
         self.frames += 1
+        self.molecular = self.molecular and not frame.pbc.any()
         radii = covalent_radii[frame.numbers]
         source, destination, length = distances(frame, 3.0 * float(radii.max()))
         if len(length) == 0:
@@ -212,12 +210,19 @@ class Species(Check):
             self.odd.add(frame, f"{chemical_symbols[int(frame.numbers[atom])]} (atom {atom})")
 
     def conclude(self) -> Iterator[Complaint]:
-        if self.swapped:
-            certain = "permuted" in self.swapped.detail
+        # In many frames this is how the data were made: substitutions in one lattice, swaps in an alloy.
+        if self.swapped and (self.molecular or self.swapped.count < 0.1 * self.frames):
             yield self.swapped.complaint(
-                "error" if certain else "warning",
+                "error" if self.molecular else "warning",
                 "shuffled-species",
-                f"{self.swapped.where}: {self.swapped.detail}; put the species column back in the order of the positions",
+                f"{self.swapped.where}: {self.swapped.detail}: the species are permuted; put the species column back in the "
+                "order of the positions",
+            )
+        if self.changed and self.changed.count < max(2, 0.02 * self.frames):
+            yield self.changed.complaint(
+                "warning",
+                "changed-composition",
+                f"{self.changed.where}: {self.changed.detail}: the composition changes; is the species column right?",
             )
         if self.odd and self.odd.count > 0.3 * self.frames:
             yield self.odd.complaint(
