@@ -19,10 +19,11 @@ from collections.abc import Sequence
 
 from tesseral.kernels.cpu_source import Target
 
-# What makes -ffast-math fast, without its start-up code that changes the floating-point mode of the whole process.
+# Never -ffast-math: its start-up code changes the floating-point mode of the whole process. Nor may the compiler reorder sums, which the
+# generator has already put in an order of fused multiply-adds.
 _FLAGS = (
-    "-std=c++17", "-O2", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros",
-    "-freciprocal-math", "-fno-exceptions", "-fno-rtti", "-fno-asynchronous-unwind-tables", "-w",
+    "-std=c++17", "-O2", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti",
+    "-fno-asynchronous-unwind-tables", "-w",
 )  # fmt: skip
 
 

@@ -519,14 +519,15 @@ class _Body:
 
     # --- outputs ------------------------------------------------------------------------------------------------------------
 
-    def _write(self, output: int, slot: int, component: int, value: str) -> None:
+    def _write(self, output: int, slot: int, component: int, parts: list[str]) -> None:
+        """Store the sum of ``parts``, or add it to what is there: one chain of fused multiply-adds."""
         emitter = self.emitter
         address = f"o{output} + {self._address(slot, self.p.segments[slot], component)}"
         if emitter.outputs[output].index == ITEM and emitter.written_once(output):
             stream = "stream" if emitter.streamed(output) else "false"
-            self.lines.append(f"put<N>({address}, {value}, {stream});")
-        else:
-            self.lines.append(f"add<N>({address}, {value});")
+            self.lines.append(f"put<N>({address}, {_sum(parts) if parts else '(V){}'}, {stream});")
+        elif parts:
+            self.lines.append(f"store<N>({address}, load<N>({address}) {' '.join(parts)});")
 
     def _output_right(self, output: int, terms: list[Term]) -> None:
         groups: dict[int | None, list[Term]] = {}
@@ -540,8 +541,7 @@ class _Body:
                 for pair in sorted(pair for pair in self.pairs if pair[1] == b):
                     matrix, negative = self._matrix(tensor, pair)
                     parts.append(f"{'-' if negative else '+'} {matrix} * {self._left(some, pair[0])}")
-            if parts or self.emitter.written_once(output):
-                self._write(output, right, b, _sum(parts) if parts else "(V){}")
+            self._write(output, right, b, parts)
 
     def _output_left(self, output: int, terms: list[Term]) -> None:
         left = self.roles.left
@@ -552,7 +552,7 @@ class _Body:
                 if half:
                     parts.append("+ " + self._scaled(term, half))
             if parts:
-                self._accumulate(self.left_sums, (output, self.p.segments[left], a), "s", _sum(parts))
+                self._accumulate(self.left_sums, (output, self.p.segments[left], a), "s", parts)
 
     def _output_weight(self, output: int, slot: int, terms: list[Term]) -> None:
         left, parts = self.roles.left, []
@@ -560,16 +560,14 @@ class _Body:
             inner = []
             for a in sorted({pair[0] for pair in self.pairs}):
                 half = self._half(term, a)
-                inner.append(f"{self.load(term.tensors[left], left, self.p.segments[left], a)} * {half}")
-            text = " + ".join(inner)
+                inner.append(f"+ {self.load(term.tensors[left], left, self.p.segments[left], a)} * {half}")
             scale = self._scaled(term, "")
-            parts.append(f"+ {scale.rstrip(' *')} * ({text})" if scale else f"+ {text}")
-        self._write(output, slot, 0, _sum(parts))
+            parts += [f"+ {scale} * ({_sum(inner)})"] if scale else inner
+        self._write(output, slot, 0, parts)
 
     def _output_fold(self, output: int, terms: list[Term]) -> None:
         fold, right = self.roles.fold, self.roles.right
         assert fold is not None
-        segment = self.p.segments[fold]
         groups: dict[int | None, list[Term]] = {}
         for term in terms:
             groups.setdefault(None if right is None else term.tensors[right], []).append(term)
@@ -588,20 +586,17 @@ class _Body:
                 sums.setdefault(j, []).append(f"+ T({size!r}) * ({_sum(products)})")
         for j, parts in sums.items():
             if output in self.emitter.reduced:
-                column = self.emitter.form.slots[fold].offsets[segment] + j
-                self._accumulate(self.fold_sums, (output, column), "d", _sum(parts))
+                column = self.emitter.form.slots[fold].offsets[self.p.segments[fold]] + j
+                self._accumulate(self.fold_sums, (output, column), "d", parts)
             else:
-                self._write_sum(output, fold, segment, j, _sum(parts))
+                self._write(output, fold, j, parts)
 
-    def _write_sum(self, output: int, slot: int, segment: int, component: int, value: str) -> None:
-        self.lines.append(f"add<N>(o{output} + {self._address(slot, segment, component)}, {value});")
-
-    def _accumulate(self, sums: dict, key: tuple, letter: str, value: str) -> None:
+    def _accumulate(self, sums: dict, key: tuple, letter: str, parts: list[str]) -> None:
         if key in sums:
-            self.lines.append(f"{sums[key]} += {value};")
+            self.lines.append(f"{sums[key]} = {sums[key]} {' '.join(parts)};")
         else:
             sums[key] = f"{letter}{len(sums)}"
-            self.lines.append(f"V {sums[key]} = {value};")
+            self.lines.append(f"V {sums[key]} = {_sum(parts)};")
 
     def finish(self) -> None:
         for (output, segment, a), local in self.left_sums.items():
