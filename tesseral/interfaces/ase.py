@@ -61,7 +61,7 @@ class Calculator(AseCalculator):
             if device is not None:
                 model = model.to(device)
         self.model: Any = model
-        self.neighbors = SkinNeighborList(float(self.model.cutoff), skin)
+        self.neighbors = SkinNeighborList(getattr(model, "cutoff"), skin)  # noqa: B009
         self.device = torch.device(device) if device is not None else _device(model)
         self._strained = False
 
@@ -73,8 +73,7 @@ class Calculator(AseCalculator):
     ) -> None:
         """Compute the ``properties`` of ``atoms`` into ``self.results``; called by ASE."""
         super().calculate(atoms, list(properties), list(system_changes))
-        structure: ase.Atoms = self.atoms  # a copy that ASE keeps, to see what has changed at the next call
-        graph = self.graph(structure)
+        graph = self.graph(self.atoms)  # the copy that ASE keeps, to see what has changed at the next call
         periodic = bool(graph.pbc.any()) and float(graph.volume) > 0
         if "stress" in properties:
             if not periodic:
@@ -93,7 +92,7 @@ class Calculator(AseCalculator):
             with torch.no_grad():
                 self.results["energies"] = self.model.node_energies(graph).cpu().numpy().astype(np.float64)
 
-    def graph(self, atoms: ase.Atoms) -> Graph:
+    def graph(self, atoms: ase.Atoms | Any) -> Graph:
         """The graph of ``atoms`` as the model sees it, on its device; ``ValueError`` for an unknown element."""
         unknown = sorted(set(atoms.numbers.tolist()) - set(self.model.species))
         if unknown:

@@ -167,7 +167,7 @@ def _read_header(path: Path) -> dict[str, str]:
             length = int.from_bytes(start, "little")
             if size <= 8:
                 raise ModelFileError(f"{path} holds {size} bytes: it was not written to the end; copy or train it again")
-            body = brace + file.read(min(length - 1, size))
+            body = brace + file.read(max(min(length - 1, size), 0))
     except FileNotFoundError:
         raise ModelFileError(f"there is no file {path}") from None
     except IsADirectoryError:

@@ -5,4 +5,7 @@
 | forces | forces, stress and virial |
 | hessian | second derivatives: products with vectors, the matrix, its sum rule |
 | vibrations | frequencies and normal modes |
+| selftest | symmetry, derivatives, smoothness, extensivity and conservation, measured on one model |
+| dynamics | molecular dynamics with ASE: trajectories that survive a kill, explosions that are named, drift |
+| relaxation | minima of structures and cells with ASE |
 """

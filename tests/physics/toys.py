@@ -88,7 +88,7 @@ class ManyBody:
         )
         repulsion = r.new_zeros(graph.num_nodes).index_add(0, graph.destination, 30 * torch.exp(-3.0 * r) * self.envelope(r))
         inside = 1 - torch.sqrt(1 + 40 * density) + repulsion + 0.3 * polar.square().sum(1) + 0.2 * quad.square().sum(1)
-        return inside.to(torch.float64) + self.shift * graph.species
+        return inside.to(torch.float64) + self.shift * graph.species.to(torch.float64)
 
     def __call__(self, graph: Graph) -> Tensor:
         energies = self.node_energies(graph)
