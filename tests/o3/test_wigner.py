@@ -1,6 +1,7 @@
 """Wigner D: exact references, the group law, harmonics that turn, derivatives at the points where angles fail, and graphs."""
 
 import functools
+import pathlib
 import warnings
 
 import mpmath
@@ -102,6 +103,14 @@ def test_same_as_e3nn(l: int) -> None:
     torch.testing.assert_close(o3.so3_generators(l), generators, rtol=0, atol=1e-13)
     torch.testing.assert_close(o3.su2_generators(l), su2, rtol=0, atol=1e-13)
     torch.testing.assert_close(o3.change_basis_real_to_complex(l), change, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("version", ["0.4.4", "0.6.0"])
+@pytest.mark.parametrize("l", [1, 2, 3, 6])
+def test_golden(version: str, l: int) -> None:
+    with np.load(pathlib.Path(__file__).parent / "golden" / f"e3nn-{version}.npz") as golden:
+        angles, reference = torch.from_numpy(golden["angles"]), torch.from_numpy(golden[f"wigner_D_{l}"])
+    torch.testing.assert_close(o3.wigner_D(l, *angles), reference, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("l", range(1, 13))
