@@ -16,10 +16,11 @@ A test file lists its cases and runs them all against `EAGER` and, in the proces
         check(case)
 """
 
+import contextlib
 import copy
 import io
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +87,7 @@ def check_equivariance(case: Case) -> None:
 def check_gradients(case: Case) -> None:
     """First derivatives agree with finite differences, also those of the parameters."""
     function, arguments, call = _differentiable(case)
-    assert torch.autograd.gradcheck(call, arguments, rtol=1e-5, atol=1e-7), f"{case}: {function}"
+    assert torch.autograd.gradcheck(call, arguments, rtol=1e-5, atol=1e-7, fast_mode=True), f"{case}: {function}"
 
 
 def check_second_gradients(case: Case) -> None:
@@ -94,7 +95,7 @@ def check_second_gradients(case: Case) -> None:
     if not case.smooth:
         return
     function, arguments, call = _differentiable(case)
-    assert torch.autograd.gradgradcheck(call, arguments, rtol=1e-5, atol=1e-6), f"{case}: {function}"
+    assert torch.autograd.gradgradcheck(call, arguments, rtol=1e-5, atol=1e-6, fast_mode=True), f"{case}: {function}"
 
 
 def check_dtypes(case: Case) -> None:
@@ -244,6 +245,17 @@ EAGER = (
     check_reference,
 )
 GRAPH = (check_compile, check_export)
+
+
+@contextlib.contextmanager
+def double_precision() -> Iterator[None]:
+    """Peers take their constants from the default dtype: build them in here for float64."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def name_of(check: Callable[[Case], None]) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tesseral.nn import BesselBasis, ExponentialNormalBasis, GaussianBasis, PolynomialCutoff, SoftOneHot, sinc, soft_one_hot
-from tests.contracts import EAGER, GRAPH, Case, name_of
+from tests.contracts import EAGER, GRAPH, Case, double_precision, name_of
 
 SOFT = ["gaussian", "cosine", "smooth_finite", "fourier", "bessel"]
 
@@ -85,11 +85,8 @@ def test_sinc_and_its_derivatives_are_accurate_everywhere():
 def test_soft_one_hot_agrees_with_e3nn(basis, vanish, number):
     # without the points that e3nn gets wrong: x = start of the Bessel basis, and x just outside
     x = torch.linspace(0.51 if basis == "bessel" else -0.6, 3.9, 50, dtype=torch.float64)
-    torch.set_default_dtype(torch.float64)  # its constants have the default dtype
-    try:
+    with double_precision():
         expected = e3nn.math.soft_one_hot_linspace(x, 0.5, 3.0, number, basis, vanish)
-    finally:
-        torch.set_default_dtype(torch.float32)
     torch.testing.assert_close(soft_one_hot(x, 0.5, 3.0, number, basis, vanish), expected, rtol=1e-12, atol=1e-12)
 
 
