@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import weakref
 import zlib
 from collections.abc import Iterable
 from typing import Any, final
@@ -182,16 +183,24 @@ class AseLmdb(Frames):
         return frame_from_row(AtomsRow({"id": self._ids[index], **row}), self._keys, self._units, file=self.path, index=index)
 
 
+# LMDB allows a file to be open once per process and never across a fork: this is the registry that it asks its users to keep.
+_OPEN: weakref.WeakValueDictionary[tuple[int, int, int], lmdb.Environment] = weakref.WeakValueDictionary()
+
+
 def _open(owner: Archive | AseLmdb) -> lmdb.Environment:
-    # LMDB environments must not cross a fork, so each process opens its own.
-    if owner._environment is None or owner._environment[0] != os.getpid():
-        if not pathlib.Path(owner.path).exists():
-            raise DataError(f"{owner.path} does not exist")
+    if owner._environment is not None and owner._environment[0] == os.getpid():
+        return owner._environment[1]
+    path = pathlib.Path(owner.path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    status = path.stat()
+    identity = (os.getpid(), status.st_dev, status.st_ino)
+    environment = _OPEN.get(identity)
+    if environment is None:
         try:
-            environment = lmdb.open(
-                owner.path, subdir=pathlib.Path(owner.path).is_dir(), readonly=True, lock=False, readahead=False, max_readers=1
-            )
+            environment = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
-            raise DataError(f"{owner.path} cannot be opened as LMDB ({error}): it is damaged, or something else") from error
-        owner._environment = (os.getpid(), environment)
-    return owner._environment[1]
+            raise DataError(f"{path} cannot be opened as LMDB ({error}): it is damaged, or something else") from error
+        _OPEN[identity] = environment
+    owner._environment = (os.getpid(), environment)
+    return environment

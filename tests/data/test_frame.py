@@ -139,7 +139,7 @@ def test_digest_sees_every_change():
         {"numbers": frame.numbers + 1},
         {"cell": frame.cell * 1.0000001},
         {"pbc": ~frame.pbc},
-        {"labels": frame.labels | {"energy": frame.labels["energy"] + 1e-9}},
+        {"labels": frame.labels | {"energy": np.array(frame.labels["energy"] + 1e-9)}},
         {"labels": {name: value for name, value in frame.labels.items() if name != "stress"}},
         {"charge": 1.0},
         {"weight": 2.0},
