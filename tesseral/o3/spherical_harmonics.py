@@ -21,7 +21,7 @@ import functools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -91,8 +91,7 @@ def spherical_harmonics(
     if normalize:
         x = _unit(x)
     x, y, z = x.unbind(-1)
-    blocks = _harmonics(degrees, x, y, z, normalization)
-    return torch.cat(blocks, -1) if blocks else y.new_zeros((*y.shape, 0))
+    return _harmonics(degrees, x, y, z, x * x + y * y + z * z, normalization)
 
 
 def spherical_harmonics_alpha_beta(
@@ -107,8 +106,7 @@ def spherical_harmonics_alpha_beta(
     tensor([0., 1., 0.])
     """
     sine = beta.sin()
-    blocks = _harmonics(_degrees(l), sine * alpha.sin(), beta.cos(), sine * alpha.cos(), normalization, on_sphere=True)
-    return torch.cat(blocks, -1) if blocks else beta.new_zeros((*beta.shape, 0))
+    return _harmonics(_degrees(l), sine * alpha.sin(), beta.cos(), sine * alpha.cos(), 1.0, normalization)
 
 
 def spherical_harmonics_alpha(l: int, alpha: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
@@ -133,13 +131,12 @@ def legendre(l: Degrees, cosine: Float[Tensor, "*batch"], sine: Float[Tensor, "*
     """
     degrees = _degrees(l)
     lmax = max(degrees, default=0)
-    columns = _polar_part(lmax, cosine, cosine * cosine + sine * sine)
-    scale = [1 / math.sqrt(4 * math.pi)] + [1 / math.sqrt(8 * math.pi)] * lmax
+    P = _polar_part(lmax, cosine, cosine * cosine + sine * sine, [1 / math.sqrt(4 * math.pi)] * (lmax + 1))
     powers = [torch.ones_like(sine)]
-    for _ in range(lmax):
-        powers.append(powers[-1] * sine)
-    blocks = [torch.stack([scale[abs(m)] * columns[l][abs(m)] * powers[abs(m)] for m in range(-l, l + 1)], -1) for l in degrees]
-    return torch.cat(blocks, -1) if blocks else sine.new_zeros((*sine.shape, 0))
+    for m in range(lmax):  # P holds the sqrt(2) that here belongs to the cosine of m alpha
+        powers.append(powers[m] * sine if m else sine / math.sqrt(2))
+    components = [P[l][abs(m)] * powers[abs(m)] for l in degrees for m in range(-l, l + 1)]
+    return _side_by_side(components) if components else sine.new_zeros((*sine.shape, 0))
 
 
 @functools.cache
@@ -211,34 +208,49 @@ def _unit(x: Tensor) -> Tensor:
     return torch.where(zero, 0, safe / torch.linalg.vector_norm(safe, dim=-1, keepdim=True))
 
 
-def _polar_part(lmax: int, y: Tensor, r2: Tensor) -> list[list[float | Tensor]]:
-    """P[l][m] in "component" normalisation, by the recurrence; the diagonal is constant."""
+def _polar_part(lmax: int, y: Tensor, r2: Tensor | float, scale: Sequence[float]) -> list[list[Any]]:
+    """P[l][m] by the recurrence, where degree l is multiplied by ``scale[l]``; the diagonal is a number, all else are tensors."""
     diagonal, climb, back = recurrence(lmax)
-    P: list[list[float | Tensor]] = []
+    P: list[list[Any]] = []
     for l in range(lmax + 1):
-        row: list[float | Tensor] = []
+        row = []
         for m in range(l):
-            value = climb[l][m] * y * P[l - 1][m]
-            row.append(value if m == l - 1 else value - back[l][m] * (r2 * P[l - 2][m]))
-        P.append([*row, diagonal[l]])
+            value = (climb[l][m] * scale[l] / scale[l - 1]) * P[l - 1][m] * y
+            if m < l - 1:
+                value = value - (back[l][m] * scale[l] / scale[l - 2]) * P[l - 2][m] * r2
+            row.append(value)
+        P.append([*row, diagonal[l] * scale[l]])
     return P
 
 
-def _harmonics(degrees: list[int], x: Tensor, y: Tensor, z: Tensor, normalization: str, on_sphere: bool = False) -> list[Tensor]:
-    """One block (..., 2l+1) for each degree."""
-    if normalization not in ("integral", "component", "norm"):
-        raise ValueError(f"normalization must be 'integral', 'component' or 'norm', got {normalization!r}")
+def _harmonics(degrees: list[int], x: Tensor, y: Tensor, z: Tensor, r2: Tensor | float, normalization: str) -> Tensor:
+    """The components of all degrees, side by side on the last axis."""
     lmax = max(degrees, default=0)
+    P = _polar_part(lmax, y, r2, [_scale(l, normalization) for l in range(lmax + 1)])
     one = torch.ones_like(y)
-    P = _polar_part(lmax, y, one if on_sphere else x * x + y * y + z * z)
-    cosine, sine = [one], [torch.zeros_like(y)]
-    for m in range(lmax):
+    cosine, sine = [one, z], [one, x]  # of m = 0 and 1; the sine of m = 0 is not used
+    for m in range(1, lmax):
         cosine.append(z * cosine[m] - x * sine[m])
         sine.append(z * sine[m] + x * cosine[m])
-    blocks = {}
-    for l in sorted(set(degrees)):
-        block = torch.stack([P[l][abs(m)] * (sine[-m] if m < 0 else cosine[m]) for m in range(-l, l + 1)], -1)
-        if normalization != "component":
-            block = block / math.sqrt(4 * math.pi if normalization == "integral" else 2 * l + 1)
-        blocks[l] = block
-    return [blocks[l] for l in degrees]
+    components = []
+    for l in degrees:
+        components += [P[l][m] * sine[m] for m in range(l, 0, -1)]
+        components += [P[l][0] if l > 0 else P[0][0] * one]
+        components += [P[l][m] * cosine[m] for m in range(1, l + 1)]
+    return _side_by_side(components) if components else y.new_zeros((*y.shape, 0))
+
+
+def _side_by_side(components: list[Tensor]) -> Tensor:
+    """Stacked on the last axis; by way of the first, as strided writes would take more than twice the time."""
+    return torch.stack(components).movedim(0, -1).contiguous()
+
+
+def _scale(l: int, normalization: str) -> float:
+    """Of harmonics of degree l, relative to "component"."""
+    if normalization == "component":
+        return 1.0
+    if normalization == "norm":
+        return 1 / math.sqrt(2 * l + 1)
+    if normalization == "integral":
+        return 1 / math.sqrt(4 * math.pi)
+    raise ValueError(f"normalization must be 'integral', 'component' or 'norm', got {normalization!r}")
