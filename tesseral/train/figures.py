@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ def new_figure(columns: int, height: float = 3.3, width: float = 11.0) -> tuple[
 
 def label(axes: Axes, title: str, x: str, y: str) -> None:
     """Title and axis labels."""
-    axes.set_title(title, color=INK, fontsize=10.5, loc="left", fontweight="semibold")
+    axes.set_title(title, color=INK, fontsize=10.5, loc="left", fontweight="bold")
     axes.set_xlabel(x, color=INK, fontsize=9.5)
     axes.set_ylabel(y, color=INK, fontsize=9.5)
 
@@ -60,7 +61,7 @@ def legend(axes: Axes) -> None:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as an ``<svg>`` element that refers to nothing outside; ``name`` keeps its internal ids apart from those of others."""
+    """The figure as an ``<svg>`` element that refers to nothing outside; ``name`` keeps its ids apart from those of others."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -71,7 +72,10 @@ def to_svg(figure: Figure, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"font: ?(?:[a-z0-9 ]*?)([0-9.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
     text = re.sub(r' id="[a-zA-Z]+_[0-9]+"', "", text)
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{name}">', text, count=1)
+    # Never larger than drawn: letters keep the size of the page's own.
+    limit = round(98.0 * figure.get_figwidth())
+    tag = rf'<svg viewBox="\1" style="max-width: {limit}px" role="img" aria-label="{html.escape(name)}">'
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', tag, text, count=1)
     text = text.replace("xlink:href", "href")
     return text.replace(INK, "currentColor")
 
@@ -178,7 +182,7 @@ def _diagonal(panel: Axes) -> None:
 
 def curves(title: str, x_label: str, y_label: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]], log: bool = False) -> str:
     """Any lines, name -> (x, y): an energy along a trajectory, a scan, a spectrum."""
-    figure, (panel,) = new_figure(1, height=3.2, width=19.0)
+    figure, (panel,) = new_figure(1, height=3.2, width=22.5)
     for color, (name, (x, y)) in zip(COLORS * 10, lines.items()):
         panel.plot(x, y, color=color, linewidth=1.4, label=name)
     if log:

@@ -48,6 +48,9 @@ FREE_TO_CHANGE = {
 }  # fmt: skip
 
 
+KEEP_BELOW = 2 * 2**30
+"""Bytes of graphs that are kept in memory; larger sets are read as they go."""
+
 LONG_EPOCH = 600.0
 """Seconds after which a checkpoint is written in the middle of an epoch."""
 
@@ -104,15 +107,16 @@ def fit(
 ) -> FitResult:
     """Trains a model on graphs with labels and leaves in it the averaged weights of the lowest validation error.
 
-    ``model(graph)`` returns energies (graphs,) in eV. ``training`` and ``validation`` are sequences of single-structure graphs; a
-    list stays in memory, any other sequence is read as it goes. Writes ``last.ckpt``, ``best.ckpt``, ``history.csv`` and
-    TensorBoard events into ``folder``. ``started`` is the ``time.monotonic()`` from which ``max_time`` counts (default: now).
+    ``model(graph)`` returns energies (graphs,) in eV. ``training`` and ``validation`` are sequences of single-structure graphs,
+    built once and kept in memory when all of them take less than 2 GiB, else read as they go. Writes ``last.ckpt``,
+    ``best.ckpt``, ``history.csv`` and TensorBoard events into ``folder``. ``started`` is the ``time.monotonic()`` from which ``max_time`` counts (default: now).
 
     Raises :class:`TrainingError` when the loss is no longer finite or the labels do not allow the loss, and
     :class:`~tesseral.train.checkpoints.RunFolderError` or ``CheckpointError`` for a folder in use, already used, or full.
     """
     started = time.monotonic() if started is None else started
     folder = Path(folder)
+    training, validation = _kept(training), _kept(validation)
     _check_labels(training, settings)
     with locked(folder):
         state = prepare_folder(folder, resume, overwrite)
@@ -154,6 +158,17 @@ def _fabric(settings: FitSettings) -> Fabric:
         )
     strategy = "auto" if settings.devices == 1 else "ddp_spawn"
     return Fabric(accelerator=accelerator, devices=settings.devices, strategy=strategy)
+
+
+def _kept(frames: Graphs) -> Graphs:
+    """All graphs as a list, unless they are too many."""
+    count = len(frames)
+    if isinstance(frames, list) or count == 0:
+        return frames
+    sample = [frames[index] for index in np.linspace(0, count - 1, min(count, 8)).round().astype(int).tolist()]
+    # An edge has two indices, three shifts and a place in the order; a node some twenty numbers with its labels.
+    size = sum(48 * graph.num_edges + 160 * graph.num_nodes + 2000 for graph in sample) / len(sample)
+    return [frames[index] for index in range(count)] if size * count < KEEP_BELOW else frames
 
 
 def _pack(job: Job) -> bytes:

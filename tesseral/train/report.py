@@ -44,9 +44,10 @@ class Movie:
 class Report:
     """What the page shows; whatever is empty is left out.
 
-    ``predictions`` are by name of the set of frames, the most telling one last: it provides the figures at the top. ``checks`` are rows of the
-    self-test with keys name, structure, value, threshold, unit, sentence, passed; ``complaints`` of the data doctor with keys severity and sentence.
-    ``extra`` are further sections, title -> HTML, such as an SVG of :func:`tesseral.train.figures.curves`.
+    ``predictions`` are by name of the set of frames, the most telling one last: it provides the numbers at the top.
+    ``checks`` are rows of the self-test with keys name, structure, value, threshold, unit, sentence, passed; ``complaints``
+    those of the data doctor with keys severity and sentence. ``extra`` are further sections, title -> HTML, such as an SVG of
+    :func:`tesseral.train.figures.curves`.
     """
 
     title: str
@@ -93,19 +94,17 @@ def render(report: Report) -> str:
     (True, True, False)
     """
     errors = {name: tables(predictions) for name, predictions in report.predictions.items()}
+    movies = "".join(_movie(movie) for movie in report.movies)
     sections = {
-        "Structure": "".join(_movie(movie) for movie in report.movies)
-        and f'<div class="pair">{"".join(_movie(m) for m in report.movies)}</div>',
+        "Structure": f'<div class="pair">{movies}</div>' if movies else "",
         "Errors": _errors(errors),
-        "Parity": "".join(_parity(name, predictions) for name, predictions in reversed(report.predictions.items())),
+        "Parity": "".join(_parity(name, predictions) for name, predictions in reversed(list(report.predictions.items()))),
         "Learning curves": _card(figures.learning_curves(report.history)) if report.history else "",
         "Self-test": _checks(report.checks),
         **{title: _card(content) for title, content in report.extra.items()},
         "Model and data": _facts(report),
         "Data doctor": _complaints(report.complaints),
-        "Settings": f'<div class="card"><details><summary>The settings file</summary><pre>{_text(report.settings)}</pre></details></div>'
-        if report.settings
-        else "",
+        "Settings": _card(_folded("The settings file", report.settings)) if report.settings else "",
         "Versions": _pairs(report.versions),
     }
     present = {title: content for title, content in sections.items() if content}
@@ -147,9 +146,11 @@ def _tiles(report: Report, errors: Mapping[str, Any]) -> str:
         tiles.append((duration(float(last.get("seconds", 0.0))), "", f"training, {int(last['epoch'])} epochs"))
     if errors:
         tiles.append((_number(table["speed"]["us_per_atom"]), "µs/atom", "energy and forces"))
-    return '<div class="tiles">' + "".join(
-        f'<div class="tile"><b>{_text(value)} <small>{_text(unit)}</small></b><span>{_text(note)}</span></div>' for value, unit, note in tiles
-    ) + "</div>" if tiles else ""  # fmt: skip
+    cells = "".join(
+        f'<div class="tile"><b>{_text(value)} <small>{_text(unit)}</small></b><span>{_text(note)}</span></div>'
+        for value, unit, note in tiles
+    )
+    return f'<div class="tiles">{cells}</div>' if cells else ""
 
 
 COLUMNS = (
@@ -197,26 +198,36 @@ def _checks(checks: Sequence[Mapping[str, Any]]) -> str:
         return ""
     rows = []
     for check in checks:
-        passed = bool(check.get("passed"))
-        verdict = '<span class="yes">✓ passed</span>' if passed else '<span class="no">✗ failed</span>'
-        measured = f"{_number(check.get('value'))} <small class=hint>{_text(check.get('unit', ''))}</small>"
+        verdict = '<span class="yes">✓ passed</span>' if check.get("passed") else '<span class="no">✗ failed</span>'
         rows.append(
-            f'<tr><td>{_text(check.get("name", ""))}</td><td class="text">{_text(check.get("structure", ""))}</td><td>{measured}</td>'
-            f'<td>{_number(check.get("threshold"))}</td><td class="text">{verdict}</td><td class="text hint">{_text(check.get("sentence", ""))}</td></tr>'
+            f"<tr><td>{_text(check.get('name', ''))}</td>{_cell(check.get('structure', ''))}"
+            f'<td class="tight">{_number(check.get("value"))} <small class="hint">{_text(check.get("unit", ""))}</small></td>'
+            f'<td>{_number(check.get("threshold"))}</td><td class="text">{verdict}</td>'
+            f"{_cell(check.get('sentence', ''), 'hint')}</tr>"
         )
-    head = '<th>check</th><th class="text">structure</th><th>measured</th><th>at most</th><th class="text">verdict</th><th class="text">what was found</th>'
+    head = "<th>check</th>" + "".join(
+        f'<th class="{look}">{name}</th>'
+        for name, look in (("structure", "text"), ("measured", ""), ("at most", ""), ("", "text"), ("what was found", "text"))
+    )
     return _card(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
 
 
 def _complaints(complaints: Sequence[Mapping[str, Any]]) -> str:
-    if not complaints:
-        return ""
     look = {"error": "no", "warning": "warn"}
     rows = "".join(
-        f'<tr><td class="{look.get(str(c.get("severity")), "")}">{_text(c.get("severity", "note"))}</td><td class="text">{_text(c.get("sentence", c))}</td></tr>'
-        for c in complaints
+        f'<tr><td class="{look.get(str(complaint.get("severity")), "")}">{_text(complaint.get("severity", "note"))}</td>'
+        f"{_cell(complaint.get('sentence', complaint))}</tr>"
+        for complaint in complaints
     )
-    return _card(f"<table><tbody>{rows}</tbody></table>")
+    return _card(f"<table><tbody>{rows}</tbody></table>") if rows else ""
+
+
+def _cell(value: Any, look: str = "") -> str:
+    return f'<td class="text {look}">{_text(value)}</td>'
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{_text(title)}</summary><pre>{_text(text)}</pre></details>"
 
 
 def _facts(report: Report) -> str:
@@ -252,9 +263,11 @@ def _movie(movie: Movie) -> str:
         "notes": None if movie.notes is None else [str(movie.notes[index]) for index in chosen],
     }
     content = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    title = _text(movie.title)
     return (
-        f'<div class="card structure"><h3>{_text(movie.title)}</h3><canvas role="img" aria-label="{_text(movie.title)}: drag to turn"></canvas>'
-        '<div class="controls"><button type="button" aria-label="play">▶</button><input type="range" min="0" value="0" aria-label="frame"></div>'
+        f'<div class="card structure"><h3>{title}</h3><canvas role="img" aria-label="{title}: drag to turn"></canvas>'
+        '<div class="controls"><button type="button" aria-label="play">▶</button>'
+        '<input type="range" min="0" value="0" aria-label="frame"></div>'
         f'<div class="note"></div><script type="application/json">{content}</script></div>'
     )
 

@@ -340,21 +340,27 @@ def test_a_disk_that_fills_up_stops_the_run_with_a_sentence(tmp_path, monkeypatc
     assert run(tmp_path, options={"resume": True}, schedule={"name": "constant"}).epochs == 4
 
 
-def test_a_lazy_sequence_is_read_as_it_goes(tmp_path):
+def test_a_sequence_too_large_for_memory_is_read_as_it_goes(tmp_path, monkeypatch):
     class Lazy:
         def __init__(self, graphs):
-            self.graphs = graphs
+            self.graphs, self.reads = graphs, 0
 
         def __len__(self):
             return len(self.graphs)
 
         def __getitem__(self, index):
+            self.reads += 1
             return self.graphs[index]
 
     run(tmp_path / "list")
-    run(tmp_path / "lazy", training=Lazy(frames(13)), validation=Lazy(frames(5, seed=1)))
-    a, b = weights(tmp_path / "list"), weights(tmp_path / "lazy")
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    small, large = Lazy(frames(13)), Lazy(frames(13))
+    run(tmp_path / "kept", training=small, validation=Lazy(frames(5, seed=1)))
+    monkeypatch.setattr("tesseral.train.loop.KEEP_BELOW", 0)
+    run(tmp_path / "lazy", training=large, validation=Lazy(frames(5, seed=1)))
+    assert small.reads <= 13 + 8
+    assert large.reads >= 4 * 13
+    for other in ("kept", "lazy"):
+        assert all(torch.equal(value, weights(tmp_path / other)[name]) for name, value in weights(tmp_path / "list").items())
 
 
 def test_gradients_are_clipped(tmp_path):

@@ -10,7 +10,7 @@ function showStructure(root, data) {
   const center = [0, 0, 0];
   for (let i = 0; i < 3 * atoms; i++) center[i % 3] += data.frames[0][i] / atoms;
   let extent = 1.5;
-  const reach = (point) => { extent = Math.max(extent, Math.hypot(point[0] - center[0], point[1] - center[1], point[2] - center[2]) + 1); };
+  const reach = (point) => { extent = Math.max(extent, Math.hypot(point[0] - center[0], point[1] - center[1], point[2] - center[2]) + 0.6); };
   for (let i = 0; i < atoms; i++) reach(data.frames[0].slice(3 * i, 3 * i + 3));
   const edges = data.cell ? cellEdges(data.cell) : [];
   if (data.cell) {
@@ -31,7 +31,7 @@ function showStructure(root, data) {
     bonds = [];
     if (atoms > 1500) return;
     for (let i = 0; i < atoms; i++) for (let j = 0; j < i; j++) {
-      const limit = 1.25 * (data.radii[i] + data.radii[j]);
+      const limit = data.radii[i] + data.radii[j] + 0.3;
       const d = [x[3 * i] - x[3 * j], x[3 * i + 1] - x[3 * j + 1], x[3 * i + 2] - x[3 * j + 2]];
       const hydrogens = data.symbols[i] === "H" && data.symbols[j] === "H" && atoms > 2;
       if (!hydrogens && d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < limit * limit) bonds.push([i, j]);
@@ -60,7 +60,7 @@ function showStructure(root, data) {
     if (canvas.width !== width * ratio || canvas.height !== height * ratio) { canvas.width = width * ratio; canvas.height = height * ratio; }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
-    const scale = 0.47 * Math.min(width, height) / extent * view.zoom, t = view.turn, far = 4 * extent;
+    const scale = 0.5 * Math.min(width, height) / extent * view.zoom, t = view.turn, far = 4 * extent;
     const project = (p) => {
       const d = [p[0] - center[0], p[1] - center[1], p[2] - center[2]];
       const z = t[6] * d[0] + t[7] * d[1] + t[8] * d[2], near = far / (far - z);
