@@ -9,6 +9,13 @@ from tesseral.nn.linear import Linear
 from tesseral.nn.mlp import MLP, FullyConnectedNet
 from tesseral.nn.radial import BesselBasis, ExponentialNormalBasis, GaussianBasis, SoftOneHot, sinc, soft_one_hot
 from tesseral.nn.species_linear import SpeciesLinear
+from tesseral.nn.tensor_product import (
+    ElementwiseTensorProduct,
+    FullTensorProduct,
+    FullyConnectedTensorProduct,
+    TensorProduct,
+    TensorSquare,
+)
 
 __all__ = [
     "Activation",
@@ -16,8 +23,11 @@ __all__ = [
     "BumpCutoff",
     "Convolution",
     "CosineCutoff",
+    "ElementwiseTensorProduct",
     "ExponentialNormalBasis",
+    "FullTensorProduct",
     "FullyConnectedNet",
+    "FullyConnectedTensorProduct",
     "Gate",
     "GaussianBasis",
     "Linear",
@@ -27,6 +37,8 @@ __all__ = [
     "SoftOneHot",
     "SpeciesEmbedding",
     "SpeciesLinear",
+    "TensorProduct",
+    "TensorSquare",
     "parity_of",
     "second_moment_scale",
     "sinc",
