@@ -63,7 +63,8 @@ class _Multilinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         program, number = ctx.program, ctx.program.num_inputs
-        tensors, maps = ctx.saved_tensors[:number], unflatten(list(ctx.saved_tensors[number:]))
+        saved = ctx.saved_tensors  # once: under checkpointing every access unpacks
+        tensors, maps = saved[:number], unflatten(list(saved[number:]))
         derivative = program.gradient(ctx.needs_input_grad[3 : 3 + number], [c is not None for c in cotangents])
         gradients: list[Tensor | None] = [None] * (3 + number + 3 * len(maps))
         for target, value in _apply(derivative, tensors, cotangents, maps, ctx.rows, ctx.backend):
@@ -73,7 +74,8 @@ class _Multilinear(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
         program, number = ctx.program, ctx.program.num_inputs
-        tensors, maps = ctx.saved_tensors[:number], unflatten(list(ctx.saved_tensors[number:]))
+        saved = ctx.saved_tensors
+        tensors, maps = saved[:number], unflatten(list(saved[number:]))
         given = tangents[3 : 3 + number]
         derivative = program.tangent([t is not None for t in given])
         found = dict(_apply(derivative, tensors, given, maps, ctx.rows, ctx.backend))
@@ -144,7 +146,8 @@ def _setup_context(ctx: Any, inputs: tuple, output: list[Tensor]) -> None:
 
 def _backward(ctx: Any, cotangents: list[Tensor | None]):
     program = Program.from_key(ctx.key)
-    tensors, maps = list(ctx.saved_tensors[: ctx.count]), list(ctx.saved_tensors[ctx.count :])
+    saved = ctx.saved_tensors
+    tensors, maps = list(saved[: ctx.count]), list(saved[ctx.count :])
     derivative = program.gradient(ctx.needs_input_grad[1], [c is not None for c in cotangents])
     gradients: list[Tensor | None] = [None] * ctx.count
     if derivative is not None:
