@@ -1,6 +1,6 @@
-"""Workers in processes of their own, possibly in other environments, timed in turns so that a noisy machine is noisy for all alike.
+"""Workers in processes and environments of their own, timed in turns, so that a noisy machine is noisy for all alike.
 
-A worker prepares its problem, prints a JSON line that describes it, then for each line on its standard input runs the problem once
+A worker prepares its problem, prints a JSON line about it, then for each line on its standard input runs the problem once
 and prints the seconds it took; `serve` is that loop. Ratios are medians over rounds of the ratio within a round.
 """
 

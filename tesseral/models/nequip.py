@@ -1,7 +1,7 @@
 """NequIP: an energy as a sum over atoms of an E(3)-equivariant message-passing network."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -67,6 +67,9 @@ class NequIP(torch.nn.Module):
     Raises ``ValueError`` for a settings object without ``species`` or ``num_neighbors``.
     """
 
+    atomic_energies: Tensor
+    scales: Tensor
+
     def __init__(
         self,
         settings: NequIPSettings,
@@ -84,7 +87,7 @@ class NequIP(torch.nn.Module):
             )
         self.settings, self.dtype = settings, dtype
         self.species, self.cutoff = tuple(settings.species), settings.cutoff
-        factory = {"dtype": dtype, "device": device}
+        factory: dict[str, Any] = {"dtype": dtype, "device": device}
         channels = settings.degree_channels()
         hidden = Irreps(
             [(mul, (l, p)) for l, mul in enumerate(channels) for p in ((1, -1) if settings.parity else ((-1) ** l,)) if mul]
@@ -155,7 +158,7 @@ class NequIPLayer(torch.nn.Module):
         *,
         attributes: int,
         backend: str,
-        factory: dict,
+        factory: dict[str, Any],
     ) -> None:
         super().__init__()
         reachable = {ir for _, a in irreps_in for _, b in irreps_sh for ir in a * b}
@@ -163,7 +166,7 @@ class NequIPLayer(torch.nn.Module):
         gated = Irreps([(mul, ir) for mul, ir in irreps_target if ir.l > 0 and ir in reachable])
         gate_irrep = Irrep("0e") if Irrep("0e") in reachable else Irrep("0o")
         gates = Irreps([(mul, gate_irrep) for mul, _ in gated])
-        act = {1: torch.nn.functional.silu, -1: torch.tanh}
+        act: dict[int, Any] = {1: torch.nn.functional.silu, -1: torch.tanh}
         self.gate = Gate(scalars, [act[ir.p] for _, ir in scalars], gates, [act[ir.p] for _, ir in gates], gated, "e3nn")
         self.linear_in = Linear(irreps_in, irreps_in, **factory)
         self.convolution = Convolution(irreps_in, irreps_sh, self.gate.irreps_in, backend=backend)

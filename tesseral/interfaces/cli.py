@@ -1,0 +1,239 @@
+"""The command ``tesseral``: from DFT frames to a potential, and what the potential is good for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="tesseral", no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
+    help="Euclidean neural networks: from DFT frames to a potential that you can trust.",
+)  # fmt: skip
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="folder for everything that is written")]
+Model = Annotated[Path, typer.Argument(help="a model file, model.safetensors")]
+Structure = Annotated[Path, typer.Argument(help="a structure in any format that ASE reads; the last frame is taken")]
+Resume = Annotated[bool, typer.Option("--resume", help="continue the run in the output folder")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="discard the run in the output folder")]
+Precision = Annotated[str, typer.Option(help="inside the network: float32 or float64; empty: as in the file")]
+Backend = Annotated[str, typer.Option(help="kernels: auto, reference, cpu or triton")]
+
+
+@app.command()
+def demo(
+    output: Output = Path("demo"), minutes: float = 5.0, seed: int = 0, resume: Resume = False, overwrite: Overwrite = False
+) -> None:
+    """Train a potential for ethanol on embedded DFT data, test it on held-out trajectories, relax and move a molecule with it."""
+    from tesseral.interfaces.demo import demonstrate
+
+    demonstrate(output, minutes=minutes, seed=seed, resume=resume, overwrite=overwrite)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="a settings file; `tesseral config` prints one to start from")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in optimizer.lr=0.001")] = None,
+    output: Output = Path("run"),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    level_of_theory: Annotated[str, typer.Option(help="what the labels are, as in PBE0/def2-SVP; kept in the model file")] = "",
+    backend: Backend = "auto",
+) -> None:
+    """Train a potential on your frames: read, examine, split, train, evaluate, self-test, report.
+
+    Every setting with its default is printed by `tesseral config`.
+    """
+    from tesseral.interfaces.training import TrainingSettings
+    from tesseral.interfaces.training import train as run
+    from tesseral.train.settings_file import read_settings
+
+    settings = read_settings(TrainingSettings, config, overrides or ())
+    run(settings, output, resume=resume, overwrite=overwrite, level_of_theory=level_of_theory, backend=backend)
+
+
+@app.command()
+def config() -> None:
+    """Print a settings file with every setting, its default and its meaning."""
+    from tesseral.interfaces.training import TrainingSettings
+    from tesseral.train.settings_file import commented_yaml
+
+    sys.stdout.write(commented_yaml(TrainingSettings))
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    frames: Annotated[list[Path], typer.Argument(help="files with labelled frames")],
+    keys: Annotated[str, typer.Option(help="where labels are, as in '{energy: REF_energy, forces: REF_forces}'")] = "{}",
+    units: Annotated[str, typer.Option(help="their units, as in '{energy: Hartree}'")] = "{}",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write the tables as JSON to this file")] = None,
+    precision: Precision = "",
+    backend: Backend = "auto",
+) -> None:
+    """Errors of a model on labelled frames."""
+    from rich.console import Console
+
+    from tesseral.interfaces.console import say_errors
+    from tesseral.interfaces.training import evaluate_frames, read_labelled
+    from tesseral.train.checkpoints import write_atomically
+    from tesseral.train.prediction import tables
+
+    potential, metadata = _load(model, precision, backend)
+    _check_outputs(output)
+    errors = {}
+    for path in frames:
+        labelled = read_labelled(path, keys, units)
+        errors[path.name] = tables(evaluate_frames(potential, labelled, metadata.cutoff, show_progress=True))
+    say_errors(Console(), errors)
+    if output is not None:
+        write_atomically(output, json.dumps(errors, indent=1).encode())
+
+
+@app.command()
+def predict(
+    model: Model,
+    frames: Annotated[Path, typer.Argument(help="structures in any format that ASE reads")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="extended XYZ file to write")],
+    precision: Precision = "",
+    backend: Backend = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
+) -> None:
+    """Energies (eV), forces (eV/Å) and, for crystals, stress (eV/Å³) of structures, written as extended XYZ."""
+    from tesseral.interfaces.simulation import predict_file
+
+    potential, _ = _load(model, precision, backend)
+    _check_outputs(output, overwrite=overwrite)
+    predict_file(potential, frames, output)
+
+
+@app.command()
+def selftest(
+    model: Annotated[Path | None, typer.Argument(help="a model file; without one a small new model is tested")] = None,
+    structure: Annotated[
+        Path | None, typer.Option(help="a structure to test on; by default one of the elements of the model")
+    ] = None,
+    precision: Precision = "",
+    backend: Backend = "auto",
+) -> None:
+    """Measure what a potential must fulfil: symmetries, derivatives, smoothness, extensivity, energy conservation."""
+    from rich.console import Console
+
+    from tesseral.interfaces.console import say_selftest
+    from tesseral.interfaces.simulation import read_structure, run_selftest
+
+    potential = None if model is None else _load(model, precision, backend)[0]
+    checks = run_selftest(potential, None if structure is None else read_structure(structure))
+    say_selftest(Console(), checks)
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    files: Annotated[list[Path], typer.Argument(help="files with labelled frames, or one model file")],
+    keys: Annotated[str, typer.Option(help="where labels are, as in '{energy: REF_energy, forces: REF_forces}'")] = "{}",
+    units: Annotated[str, typer.Option(help="their units, as in '{energy: Hartree}'")] = "{}",
+    cutoff: Annotated[float, typer.Option(help="the cutoff that you mean to use, in Å")] = 5.0,
+) -> None:
+    """Examine data before training on them; or say which kernels a model will run on."""
+    from rich.console import Console
+
+    from tesseral.interfaces.console import say_complaints
+    from tesseral.interfaces.simulation import describe_kernels
+    from tesseral.interfaces.training import examine_files
+
+    console = Console()
+    if len(files) == 1 and files[0].suffix == ".safetensors":
+        for line in describe_kernels(files[0]):
+            console.print(line, highlight=False, soft_wrap=True)
+        return
+    complaints, summary = examine_files(files, keys, units, cutoff)
+    console.print(summary, highlight=False, soft_wrap=True)
+    say_complaints(console, complaints)
+    if any(complaint.severity == "error" for complaint in complaints):
+        raise typer.Exit(1)
+
+
+@app.command()
+def relax(
+    model: Model,
+    structure: Structure,
+    output: Annotated[Path, typer.Option("--output", "-o", help="file for the relaxed structure (extended XYZ)")],
+    fmax: Annotated[float, typer.Option(help="largest force that may remain, in eV/Å")] = 0.01,
+    steps: Annotated[int, typer.Option(help="most steps")] = 500,
+    cell: Annotated[bool, typer.Option("--cell", help="relax the cell, too")] = False,
+    precision: Precision = "float64",
+    backend: Backend = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
+) -> None:
+    """Relax a structure, and its cell if asked."""
+    from tesseral.interfaces.simulation import relax_file
+
+    potential, _ = _load(model, precision, backend)
+    _check_outputs(output, overwrite=overwrite)
+    relax_file(potential, structure, output, fmax=fmax, steps=steps, cell=cell)
+
+
+@app.command()
+def md(
+    model: Model,
+    structure: Structure,
+    output: Annotated[Path, typer.Option("--output", "-o", help="trajectory to write (extended XYZ)")],
+    time: Annotated[float, typer.Option(help="duration in ps")] = 1.0,
+    timestep: Annotated[float, typer.Option(help="in fs")] = 0.5,
+    temperature: Annotated[float, typer.Option(help="in K: of the start (nve) or of the bath (nvt)")] = 300.0,
+    ensemble: Annotated[str, typer.Option(help="nve or nvt")] = "nve",
+    every: Annotated[int, typer.Option(help="steps between written frames")] = 20,
+    seed: Annotated[int, typer.Option(help="seed of velocities and bath")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the trajectory in the output file")] = False,
+    precision: Precision = "",
+    backend: Backend = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
+) -> None:
+    """Molecular dynamics at constant energy or temperature."""
+    from tesseral.interfaces.simulation import md_file
+
+    potential, _ = _load(model, precision, backend)
+    if not resume:
+        _check_outputs(output, overwrite=overwrite)
+    md_file(
+        potential, structure, output, time=time, resume=resume,
+        timestep=timestep, temperature=temperature, ensemble=ensemble, every=every, seed=seed,
+    )  # fmt: skip
+
+
+def _load(path: Path, precision: str, backend: str) -> tuple[Any, Any]:
+    import torch
+
+    from tesseral.models import files
+
+    if precision not in ("", "float32", "float64"):
+        raise ValueError(f"precision is {precision!r}, expected float32 or float64")
+    return files.load(path, dtype=getattr(torch, precision) if precision else None, backend=backend)
+
+
+def _check_outputs(output: Path | None, overwrite: bool = False) -> None:
+    """Before any work: the output can be written and nothing is lost by it."""
+    if output is None:
+        return
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder; name a file")
+    if output.exists() and not overwrite and output.stat().st_size:
+        raise ValueError(f"{output} exists; name another file, or give --overwrite to replace it")
+    if not output.parent.is_dir():
+        raise ValueError(f"there is no folder {output.parent} for {output.name}; make it first")
+
+
+def main() -> None:
+    """The entry point."""
+    from tesseral.interfaces.console import run
+
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,321 @@
+"""The main job: read, examine, split, count, train, evaluate, self-test, and leave a model file and a report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from rich.console import Console
+
+from tesseral.data import DataError, Frames, Graphs, Keys, Statistics, Units, compute_statistics, make_split, read_frames
+from tesseral.data.doctor import Complaint, DoctorSettings, examine
+from tesseral.data.split import Split
+from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom
+from tesseral.interfaces.console import say_complaints, say_errors, say_selftest
+from tesseral.models import ModelSettings, build, cast, files
+from tesseral.models.files import Metadata
+from tesseral.physics.selftest import Check, selftest
+from tesseral.train.checkpoints import write_atomically
+from tesseral.train.loop import FitResult, TrainingError, fit
+from tesseral.train.prediction import Predictions, evaluate, tables
+from tesseral.train.report import Movie, Report, installed_versions, write_report
+from tesseral.train.settings import Settings
+from tesseral.train.settings_file import SettingsError, commented_yaml, parse_yaml, validate
+
+TrainingSettings = Settings[ModelSettings]
+
+MODEL, METRICS, REPORT, SETTINGS, SPLIT = "model.safetensors", "metrics.json", "report.html", "settings.yaml", "split.json"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Frames by their use: training, validation, and named test sets."""
+
+    training: Frames
+    validation: Frames
+    tests: dict[str, Frames]
+    isolated: Frames | None
+    split: Split | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the main job leaves behind."""
+
+    model: torch.nn.Module
+    metadata: Metadata
+    metrics: dict[str, Any]
+    checks: list[Check]
+    folder: Path
+    report: Report
+
+
+def train(
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    data: Data | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+    level_of_theory: str = "",
+    backend: str = "auto",
+) -> Trained:
+    """Do the whole job and write ``model.safetensors``, ``metrics.json``, ``report.html``, ``settings.yaml`` and ``split.json``.
+
+    ``data`` are frames in memory instead of the files that the settings name. Raises :class:`~tesseral.data.DataError`,
+    ``SettingsError``, ``RunFolderError``, ``CheckpointError`` or ``TrainingError``, each with a sentence that says what to do.
+    """
+    console = console or Console(stderr=True)
+    started = time.monotonic()
+    console.rule("data", align="left")
+    data = data or read_data(settings, console)
+    console.print(_describe(data), highlight=False, soft_wrap=True)
+    cutoff = settings.model.cutoff
+    complaints = _examine(settings, data, console) if settings.data.examine else []
+    statistics = compute_statistics(data.training, cutoff, settings.atomic_energies, data.isolated or ())
+    for note in statistics.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    model = _new_model(settings, statistics, backend)
+
+    console.rule("training", align="left")
+    numel = sum(p.numel() for p in model.parameters())
+    console.print(f"{numel:,} parameters, {torch.get_num_threads()} threads, {settings.precision}", highlight=False)
+    dumped = settings.model_dump(mode="json")
+    training, validation = (Graphs(frames, cutoff) for frames in (data.training, data.validation))
+    result = fit(
+        model,
+        training,
+        validation,
+        settings,
+        folder,
+        resume=resume,
+        overwrite=overwrite,
+        metadata={"settings": dumped},
+        started=started,
+    )
+    write_atomically(folder / SETTINGS, commented_yaml(settings).encode())
+    if data.split is not None:
+        data.split.write(folder / SPLIT)
+    if result.stopped == "signal":
+        raise TrainingError(f"stopped by a signal after {result.epochs} epochs; continue with --resume")
+
+    console.rule("evaluation", align="left")
+    model.eval()
+    sets = {"training": data.training, "validation": data.validation, **data.tests}
+    predictions = {name: evaluate_frames(model, frames, cutoff, show_progress=True) for name, frames in sets.items()}
+    errors = {name: tables(predicted) for name, predicted in predictions.items()}
+    say_errors(console, errors)
+
+    console.rule("self-test", align="left")
+    checks = _selftest(model, data)
+    say_selftest(console, checks)
+
+    overall = {name: table["overall"] for name, table in errors.items()}
+    about = {"level_of_theory": level_of_theory, "errors": overall, "training": dumped}
+    stored = files.save(model, folder / MODEL, about)
+    metrics = {
+        "errors": errors,
+        "fit": {name: value for name, value in asdict(result).items() if name != "history"},
+        "selftest": [asdict(check) | {"passed": check.passed} for check in checks],
+        "statistics": asdict(statistics),
+        "seconds": time.monotonic() - started,
+    }
+    write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode())
+    report = _report(settings, data, statistics, complaints, result, predictions, checks, level_of_theory)
+    write_report(report, folder / REPORT)
+    console.print(f"written to [bold]{folder}[/bold]: {MODEL}, {METRICS}, {REPORT}", highlight=False, soft_wrap=True)
+    return Trained(model, stored, metrics, checks, folder, report)
+
+
+def read_data(settings: TrainingSettings, console: Console) -> Data:
+    """The frames that the settings name, split; ``DataError`` says what is wrong with a file."""
+    wanted = settings.data
+
+    def read(paths: Sequence[Path]) -> Frames:
+        return read_frames(list(paths), wanted.keys, wanted.units)
+
+    training = read(wanted.train)
+    alone = [i for i, frame in enumerate(training) if is_isolated_atom(frame)]
+    isolated = training.subset(alone) if alone else None
+    if wanted.isolated_atoms:
+        isolated = read(wanted.isolated_atoms)
+    elif isolated is None and settings.atomic_energies.source in ("auto", "isolated") and not settings.atomic_energies.values:
+        beside = find_isolated_atoms(wanted.train[0])
+        if beside is not None:
+            console.print(f"energies of isolated atoms are taken from {beside}", highlight=False, soft_wrap=True)
+            isolated = read([beside])
+    if alone:
+        training = training.subset(sorted(set(range(len(training))) - set(alone)))
+    if wanted.limit is not None and wanted.limit < len(training):
+        chosen = np.random.default_rng(wanted.split.seed).permutation(len(training))[: wanted.limit]
+        training = training.subset(sorted(chosen.tolist()))
+    tests = {name: read(paths) for name, paths in wanted.test.items()}
+    if wanted.validation:
+        return Data(training, read(wanted.validation), tests, isolated, None)
+    if wanted.split_file is not None:
+        split = Split.read(wanted.split_file)
+    else:
+        split = make_split(training, wanted.split)
+    first, second, third = split.apply(training)
+    if len(third):
+        tests = {"test": third, **tests}
+    return Data(first, second, tests, isolated, split)
+
+
+def examine_data(data: Data, settings: DoctorSettings) -> list[Complaint]:
+    """What the doctor says of training and validation together, and of each test set beside them."""
+    seen = data.training + data.validation
+    everything = seen if not data.tests else None
+    complaints = examine(everything or seen, settings)
+    known = {str(complaint) for complaint in complaints}
+    for frames in data.tests.values():
+        complaints += [c for c in examine(seen, settings, test=frames) if str(c) not in known]
+    return complaints
+
+
+def read_labelled(path: Path | Sequence[Path], keys: str = "{}", units: str = "{}") -> Frames:
+    """Frames of files whose keys and units are given as YAML mappings, as on the command line."""
+    return read_frames(
+        path, validate(Keys, _mapping(keys, "--keys"), "--keys"), validate(Units, _mapping(units, "--units"), "--units")
+    )
+
+
+def examine_files(paths: Sequence[Path], keys: str, units: str, cutoff: float) -> tuple[list[Complaint], str]:
+    """Complaints about files, and a sentence about what they hold."""
+    parsed = validate(Keys, _mapping(keys, "--keys"), "--keys")
+    frames = read_labelled(list(paths), keys, units)
+    species = sorted({int(z) for frame in frames for z in frame.numbers})
+    labels = Counter(name for frame in frames for name in frame.labels)
+    found = ", ".join(f"{name} of {count}" for name, count in labels.items()) or "no labels"
+    elements = " ".join(chemical_symbols[z] if 0 < z <= 118 else str(z) for z in species)
+    complaints = examine(frames, DoctorSettings(keys=parsed, cutoff=cutoff))
+    return complaints, f"{len(frames)} frames of {elements}: {found}; {len(complaints)} complaints"
+
+
+def evaluate_frames(
+    model: torch.nn.Module, frames: Frames, cutoff: float, *, stress: bool | None = None, show_progress: bool = False
+) -> Predictions:
+    """Predictions of a model for frames beside their labels; ``DataError`` for an element that the model does not know."""
+    known = set(model.species)  # type: ignore[arg-type]
+    for frame in frames:
+        unknown = sorted(set(frame.numbers.tolist()) - known)
+        if unknown:
+            names = ", ".join(chemical_symbols[z] if 0 < z <= 118 else str(z) for z in unknown)
+            raise DataError(f"{frame.place}: the model does not know {names}; leave such frames out, or train on them")
+    kinds = [frame.config_type for frame in frames]
+    return evaluate(model, Graphs(frames, cutoff), config_types=kinds, stress=stress, show_progress=show_progress)
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
+    content = parse_yaml(text, source)
+    if not isinstance(content, dict):
+        raise SettingsError(f"{source} is {text!r}, expected a mapping such as '{{energy: REF_energy}}'")
+    return content
+
+
+def _examine(settings: TrainingSettings, data: Data, console: Console) -> list[Complaint]:
+    required = tuple(
+        name for name in ("energy", "forces", "stress") if getattr(settings.loss, name).weight > 0 and name != "forces"
+    )
+    complaints = examine_data(data, DoctorSettings(keys=settings.data.keys, cutoff=settings.model.cutoff, required=required))
+    say_complaints(console, complaints)
+    fatal = [complaint for complaint in complaints if complaint.severity == "error"]
+    if fatal:
+        raise DataError(
+            f"the data have {len(fatal)} error{'s' if len(fatal) > 1 else ''}, listed above; correct them, "
+            "or set data.examine=false if you know better"
+        )
+    return complaints
+
+
+def _new_model(settings: TrainingSettings, statistics: Statistics, backend: str) -> torch.nn.Module:
+    torch.manual_seed(settings.seed)
+    filled: dict[str, Any] = {}
+    if not settings.model.species:
+        filled["species"] = statistics.species
+    unknown = sorted(set(statistics.species) - set(settings.model.species or statistics.species))
+    if unknown:
+        names = ", ".join(chemical_symbols[z] for z in unknown)
+        raise DataError(
+            f"the training data contain {names}, which model.species leaves out; add them, or leave model.species empty"
+        )
+    if settings.model.num_neighbors is None:
+        filled["num_neighbors"] = max(statistics.num_neighbors, 1e-3)
+    scale = statistics.force_rms or statistics.energy_scale or 1.0
+    species = settings.model.species or statistics.species
+    scales = {z: statistics.force_rms_by_species.get(z, scale) or scale for z in species}
+    energies = {z: statistics.atomic_energies.get(z, 0.0) for z in species}
+    chosen = settings.model.model_copy(update=filled)
+    return build(chosen, atomic_energies=energies, scales=scales, backend=backend, dtype=getattr(torch, settings.precision))
+
+
+def _selftest(model: torch.nn.Module, data: Data) -> list[Check]:
+    """On the smallest molecule and the smallest crystal of the validation frames."""
+    frames = sorted((frame for frame in data.validation), key=len)
+    chosen = [
+        next((frame for frame in frames if bool(frame.pbc.any()) is periodic and len(frame) > 1), None)
+        for periodic in (False, True)
+    ]
+    structures = [frame.atoms() for frame in chosen if frame is not None]
+    return selftest(model, structures, other=cast(model, torch.float64)) if structures else []
+
+
+def _describe(data: Data) -> str:
+    parts = [f"{len(data.training)} training", f"{len(data.validation)} validation"]
+    parts += [f"{len(frames)} {name}" for name, frames in data.tests.items()]
+    if data.isolated is not None:
+        parts.append(f"{len(data.isolated)} isolated atoms")
+    return "frames: " + ", ".join(parts)
+
+
+def _report(
+    settings: TrainingSettings,
+    data: Data,
+    statistics: Statistics,
+    complaints: Sequence[Complaint],
+    result: FitResult,
+    predictions: dict[str, Predictions],
+    checks: Sequence[Check],
+    level_of_theory: str,
+) -> Report:
+    facts = {
+        "model": f"{settings.model.name}, cutoff {settings.model.cutoff} Å",
+        "labels": level_of_theory or "level of theory not given",
+        "training": f"{result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s; ended by {result.stopped}",
+        "best epoch": f"{result.best_epoch} ({result.monitor} {result.best_error:.4g} on validation)",
+    }
+    ordered = {name: predictions[name] for name in ("training", "validation")} | predictions
+    frame = data.validation[0]
+    cell = frame.cell if bool(frame.pbc.any()) else None
+    structure = Movie(
+        f"A validation frame, {frame.formula}", [chemical_symbols[z] for z in frame.numbers], frame.positions[None], cell=cell
+    )
+    method = "given as files" if data.split is None else f"{data.split.method}, seed {data.split.seed}"
+    sizes = {"training": len(data.training), "validation": len(data.validation)} | {n: len(f) for n, f in data.tests.items()}
+    last = tables(list(ordered.values())[-1])["speed"]
+    return Report(
+        title=f"{settings.model.name} on {frame.formula}"
+        if len({f.formula for f in data.validation}) == 1
+        else f"{settings.model.name} report",
+        subtitle=level_of_theory,
+        facts=facts,
+        history=result.history,
+        predictions=ordered,
+        checks=[asdict(check) | {"passed": check.passed} for check in checks],
+        complaints=[asdict(complaint) for complaint in complaints],
+        movies=[structure],
+        atomic_energies={chemical_symbols[z]: energy for z, energy in statistics.atomic_energies.items()},
+        split={**sizes, "divided": method},
+        speed={"s per epoch": round(result.seconds_per_epoch, 3), "evaluation, ms per frame": round(last["ms_per_frame"], 3)},
+        settings=commented_yaml(settings),
+        versions=installed_versions(),
+    )
