@@ -25,6 +25,9 @@ ENERGY_UNITS = {
 }
 
 
+_NONMETALS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53)
+
+
 def all_electron_energy(number: int) -> float:
     r"""Non-relativistic total energy of an atom in eV, to a few percent.
 
@@ -207,7 +210,15 @@ class Species(Check):
         # A wrong element is too large here and too small there; one alone is only an unusual bond.
         if nearest.min() < 0.75 and nearest[np.isfinite(nearest)].max() > 1.2:
             atom = int(np.argmin(nearest))
-            self.odd.add(frame, f"{chemical_symbols[int(frame.numbers[atom])]} (atom {atom})")
+            self.odd.add(frame, f"{chemical_symbols[int(frame.numbers[atom])]} (atom {atom}) is too close to its neighbour")
+        elif np.isin(frame.numbers, _NONMETALS).all():
+            bonds = np.bincount(destination[relative < 1.3], minlength=len(frame))
+            for atom in np.flatnonzero((frame.numbers == 1) & (bonds >= 3))[:1]:
+                self.odd.add(frame, f"H (atom {atom}) has {bonds[atom]} bonds")
+                return
+            alone = np.flatnonzero((frame.numbers == 1) & (nearest > 1.4) & (nearest < 2.5))
+            if len(alone) > 1:
+                self.odd.add(frame, f"H (atoms {alone[0]} and {alone[1]}) have no bond")
 
     def conclude(self) -> Iterator[Complaint]:
         # In many frames this is how the data were made: substitutions in one lattice, swaps in an alloy.
@@ -228,6 +239,6 @@ class Species(Check):
             yield self.odd.complaint(
                 "error" if self.odd.count > 0.7 * self.frames and self.frames > 2 else "warning",
                 "species-misfit",
-                f"{self.odd.where}: some atoms are much closer than a bond of their elements and others much farther, first "
+                f"{self.odd.where}: bonds do not fit the elements, first "
                 f"{self.odd.detail}: the species column is probably not in the order of the positions",
             )

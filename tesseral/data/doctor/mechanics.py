@@ -128,7 +128,7 @@ class EnergyAgainstForces(Check):
 
     def conclude(self) -> Iterator[Complaint]:
         pairs = np.array([pair for pair in self.pairs if pair[0] > 1e-6]).reshape(-1, 4)
-        near = pairs[np.argsort(pairs[:, 0])][: max(12, len(pairs) // 10)]
+        near = pairs[np.argsort(pairs[:, 0])][: max(24, len(pairs) // 10)]
         if len(near) < 4 or self.first is None:
             return
         fit = robust_slope(near[:, 1], near[:, 2], 1 / near[:, 0] ** 2)
@@ -160,7 +160,7 @@ class EnergyAgainstForces(Check):
                 frame=self.first.index,
                 key=forces,
             )
-        elif min(fit.residual, fit.residual_of_one, fit.residual_of_minus_one) > 0.8 and len(near) >= 10:
+        elif fit.residual_of_one > 0.6 and min(fit.residual, fit.residual_of_minus_one) > 0.5 and fit.pairs >= 10:
             close = float(np.median(near[:, 0])) < 0.2
             yield Complaint(
                 "error" if close else "warning",
@@ -196,6 +196,8 @@ def explain_ratio(slope: float, atoms: np.ndarray) -> str:
     bohr = ase_units.Bohr
     guesses: list[tuple[float, str]] = []
     for name, size in ENERGY_UNITS.items():
+        if name == "eV":
+            continue
         guesses.append((1 / size, f"energies were in {name} and forces in eV/Å"))
         guesses.append((size / bohr, f"energies were in eV and forces in {name}/Bohr"))
         guesses.append((size, f"energies were in eV and forces in {name}/Å"))
