@@ -156,7 +156,8 @@ def _backward(ctx: Any, cotangents: list[Tensor | None]):
         values = torch.ops.tesseral.multilinear(derivative.program.key, chosen, maps, ctx.rows, ctx.backend)
         for target, value in zip(derivative.targets, values, strict=True):
             gradients[target] = value
-    return None, gradients, [None] * len(maps), None, None
+    # torch takes an empty list of row counts for a list of tensors, and wants a list back
+    return None, gradients, [None] * len(maps), None if ctx.rows else [], None
 
 
 torch.library.register_autograd("tesseral::multilinear", _backward, setup_context=_setup_context)
