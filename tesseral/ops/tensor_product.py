@@ -311,6 +311,7 @@ def _stages(paths: Sequence[Instruction], pairs: list[_Pairs], last: Irreps, sha
                 terms.append(Path((*ends, p.i_out), subscripts[:2] + subscripts[3:], tuple(scaled)))
         slots = (*inputs, weights, result) if has_weight else (*inputs, result)
         program = Program(Form(slots, tuple(terms)), ((Term((*range(len(slots) - 1), OUTPUT)),),))
+        assert program.key  # worked out now, because Dynamo cannot enter a cached property
         stages.append(
             Stage(program, _runs([(offsets[n], math.prod(paths[n].path_shape)) for n in members]) if has_weight else ())
         )

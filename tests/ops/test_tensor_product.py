@@ -38,8 +38,8 @@ class Product(torch.nn.Module):
         self.plan = tensor_product_plan(*problem, **options)
         self.weight = torch.nn.Parameter(torch.randn(self.plan.weight_numel, dtype=dtype)) if self.plan.shared_weights else None
 
-    def forward(self, x, y, *weight):
-        return tensor_product(x, y, weight[0] if weight else self.weight, self.plan)
+    def forward(self, x, y, weight=None):
+        return tensor_product(x, y, self.weight if weight is None else weight, self.plan)
 
 
 def peer(module, x, y, *weight, **options):
