@@ -45,8 +45,9 @@ class Keys(pydantic.BaseModel):
         return {name: key for name in LABELS if (key := getattr(self, name)) is not None} | self.extra
 
     def asked_for(self) -> dict[str, str]:
-        """The labels that somebody named explicitly, and so expects to find."""
-        return {name: key for name, key in self.labels().items() if name in self.model_fields_set or name in self.extra}
+        """The labels whose key somebody chose, and so expects to find."""
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        return {name: key for name, key in self.labels().items() if name in self.extra or key != defaults[name]}
 
 
 LABELS = ("energy", "forces", "stress", "virial", "dipole", "polarizability", "charges", "magmoms")

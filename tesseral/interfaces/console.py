@@ -49,7 +49,7 @@ def say_complaints(console: Console, complaints: Iterable[Complaint]) -> None:
     for complaint in complaints:
         colour = "red" if complaint.severity == "error" else "yellow"
         console.print(f"[bold {colour}]{complaint.severity}:[/bold {colour}] ", end="")
-        console.print(str(complaint), markup=False, highlight=False, soft_wrap=True)
+        console.print(complaint.sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def say_errors(console: Console, errors: dict[str, dict[str, Any]]) -> None:
