@@ -37,6 +37,9 @@ class Presence(Check):
     def conclude(self) -> Iterator[Complaint]:
         total = sum(self.frames.values())
         if not total:
+            yield Complaint(
+                "error", "only-isolated-atoms", "the data hold nothing but isolated atoms: there are no structures to train on"
+            )
             return
         wanted = dict.fromkeys([*self.settings.required, "forces", *self._asked_for()])
         for label in wanted:

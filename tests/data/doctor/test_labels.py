@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tesseral.data import FramesInMemory, Keys
-from tests.data.doctor.planting import complaints, crystals, errors, molecules, relabel, spoil
+from tests.data.doctor.planting import atoms, complaints, crystals, errors, molecules, relabel, spoil
 
 
 def test_absent_labels_name_the_likely_key():
@@ -133,3 +133,7 @@ def test_weights(weight):
 def test_stress_needs_a_cell():
     (error,) = complaints(relabel(molecules(), only=[2], stress=lambda frame: np.eye(3)), "stress-without-cell")
     assert (error.severity, error.frame, error.key) == ("error", 2, "stress")
+
+
+def test_nothing_but_isolated_atoms():
+    assert errors(FramesInMemory(atoms())) == {"only-isolated-atoms"}
