@@ -38,7 +38,9 @@ def refusal(program: Program, device: torch.device, dtype: torch.dtype) -> str |
 
 @functools.cache
 def _warn(missing: str) -> None:
-    warnings.warn(f"{missing}: equivariant operations run on the reference backend, many times slower", RuntimeWarning, stacklevel=2)
+    warnings.warn(
+        f"{missing}: equivariant operations run on the reference backend, many times slower", RuntimeWarning, stacklevel=2
+    )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -59,9 +61,7 @@ class Kernel:
         self._run = library.tesseral_run
         self._run.argtypes, self._run.restype = [ctypes.c_void_p], None
         self.names = program.form.indices
-        self.private = [
-            number for number, slot in enumerate(program.output_slots) if slot.index not in (ITEM, axis)
-        ]
+        self.private = [number for number, slot in enumerate(program.output_slots) if slot.index not in (ITEM, axis)]
         used = {slot.index for slot in (*program.input_slots, *program.output_slots)}
         self.used = [name in used for name in self.names]
         self.work = sum(len(p.coefficients) * max((c for s, n in zip(program.form.slots, p.segments) for c in s.segments[n].channels), default=1)

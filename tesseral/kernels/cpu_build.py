@@ -50,7 +50,11 @@ def missing_compiler() -> str | None:
     if compiler():
         return None
     wanted = os.environ.get("CXX")
-    return f"no C++ compiler: CXX={wanted!r} is not a program" if wanted else "no C++ compiler (c++, g++, clang++) on the PATH; install one"
+    return (
+        f"no C++ compiler: CXX={wanted!r} is not a program"
+        if wanted
+        else "no C++ compiler (c++, g++, clang++) on the PATH; install one"
+    )
 
 
 @functools.cache

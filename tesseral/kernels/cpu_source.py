@@ -345,7 +345,9 @@ class _Emitter:
         for n in self.reduced:
             verb = "=" if self.outputs[n].index == ITEM else "+="
             for start, count in self._reductions(n):
-                put(f"    {{ V r = lanes{count}(o{n} + {start}); for (int j = 0; j < {count}; j++) p{n}[{start} + j] {verb} r[j]; }}")
+                put(
+                    f"    {{ V r = lanes{count}(o{n} + {start}); for (int j = 0; j < {count}; j++) p{n}[{start} + j] {verb} r[j]; }}"
+                )
         put("  }" if self.axis is None else "  }}")
         put("}")
         return "\n".join(lines)
@@ -355,12 +357,16 @@ class _Emitter:
         ahead = "e + 1" if self.axis is None else "k + 1"
         bound = "end" if self.axis is None else "items"
         wanted = [
-            (n, slot) for n, slot in enumerate(self.inputs) if slot.index not in (SHARED, self.axis) and slot.dim * self.size >= 128
+            (n, slot)
+            for n, slot in enumerate(self.inputs)
+            if slot.index not in (SHARED, self.axis) and slot.dim * self.size >= 128
         ]
         if not wanted:
             return
         lines.append(f"    if ({ahead} < {bound}) {{")
-        lines.append(f"      const i64 f = {ahead};" if self.axis is None else "      const i64 f = order ? order[k + 1] : k + 1;")
+        lines.append(
+            f"      const i64 f = {ahead};" if self.axis is None else "      const i64 f = order ? order[k + 1] : k + 1;"
+        )
         for n, slot in wanted:
             position = "f" if slot.index == ITEM else f"index{self.form.indices.index(slot.index)}[f]"
             lines.append(f"      const char* q{n} = (const char*)(in{n} + {position} * {slot.dim}LL);")
@@ -379,8 +385,10 @@ class _Emitter:
     def streamed(self, output: int) -> bool:
         """Whether the output's rows can be written past the caches, in whole lines."""
         slot = self.outputs[output]
-        return slot.index == ITEM and self.written_once(output) and all(
-            s.channels and s.channels[0] % self.width == 0 for s in slot.segments
+        return (
+            slot.index == ITEM
+            and self.written_once(output)
+            and all(s.channels and s.channels[0] % self.width == 0 for s in slot.segments)
         )
 
     # --- the entry point --------------------------------------------------------------------------------------------------------
@@ -440,9 +448,7 @@ class _Body:
         return f"{self.emitter.form.slots[slot].offsets[segment] + component * self.extent} + c"
 
     def load(self, tensor: int, slot: int, segment: int, component: int) -> str:
-        return self.name(
-            ("load", tensor, segment, component), f"load<N>(i{tensor} + {self._address(slot, segment, component)})"
-        )
+        return self.name(("load", tensor, segment, component), f"load<N>(i{tensor} + {self._address(slot, segment, component)})")
 
     def path(self, p: Path) -> None:
         emitter = self.emitter

@@ -59,7 +59,9 @@ def choose(program: Program, device: torch.device, dtype: torch.dtype, backend: 
     return ("reference", f"not {fast}: {refusal}") if refusal else (fast, f"fastest on {device.type}")
 
 
-def explain(program: Program, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, backend: str = "auto") -> str:
+def explain(
+    program: Program, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, backend: str = "auto"
+) -> str:
     """One line: the backend of the program and the reason.
 
     >>> from tesseral.ops.convolution import ConvolutionPlan
@@ -92,7 +94,9 @@ def check(program: Program, tensors: Sequence[Tensor], maps: Sequence[IndexMap],
     for number, (tensor, slot) in enumerate(zip(tensors, slots, strict=True)):
         count = counts.setdefault(slot.index, tensor.shape[0])
         if tensor.dim() != 2 or tensor.shape[0] != count or tensor.shape[1] != slot.dim:
-            raise ValueError(f"tensor {number} lives on {slot.index!r}: expected ({count}, {slot.dim}), got {tuple(tensor.shape)}")
+            raise ValueError(
+                f"tensor {number} lives on {slot.index!r}: expected ({count}, {slot.dim}), got {tuple(tensor.shape)}"
+            )
         if tensor.dtype != first.dtype or tensor.device != first.device:
             raise ValueError(
                 f"tensor {number} is {tensor.dtype} on {tensor.device}, tensor 0 is {first.dtype} on {first.device}; they must agree"

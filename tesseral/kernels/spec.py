@@ -280,6 +280,7 @@ class Program(_ByDigest):
         for number, slots in self._occurrences.items():
             if len({self.form.slots[slot] for slot in slots}) != 1:
                 raise ValueError(f"input {number} is bound to slots of different layouts: {sorted(slots)}")
+        self.key  # noqa: B018  worked out here: a compiler that traces a call must find a plain string
 
     @cached_property
     def _occurrences(self) -> dict[int, set[int]]:

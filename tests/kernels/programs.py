@@ -57,7 +57,14 @@ def full_product() -> Program:
 
 def elementwise() -> Program:
     """Channel by channel (uuu): 1o x 1o -> 0e + 1e, weighted by species."""
-    cross = [((0, 1, 0, 2), 1.0), ((1, 2, 0, 0), 1.0), ((2, 0, 0, 1), 1.0), ((1, 0, 0, 2), -1.0), ((2, 1, 0, 0), -1.0), ((0, 2, 0, 1), -1.0)]
+    cross = [
+        ((0, 1, 0, 2), 1.0),
+        ((1, 2, 0, 0), 1.0),
+        ((2, 0, 0, 1), 1.0),
+        ((1, 0, 0, 2), -1.0),
+        ((2, 1, 0, 0), -1.0),
+        ((0, 2, 0, 1), -1.0),
+    ]
     form = Form(
         (
             Slot("item", (Segment(3, (20,)),)),
@@ -123,7 +130,9 @@ def descriptions(draw) -> dict:
     folds = draw(st.integers(1, 2))
     paths = draw(
         st.lists(
-            st.tuples(st.integers(0, len(channels) - 1), st.integers(0, folds - 1), number, st.integers(0, 10**6)), min_size=1, max_size=4
+            st.tuples(st.integers(0, len(channels) - 1), st.integers(0, folds - 1), number, st.integers(0, 10**6)),
+            min_size=1,
+            max_size=4,
         )
     )
     axis = st.sampled_from(["item", "shared", "source", "destination"])
