@@ -223,15 +223,15 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
 
 
 def _examine(settings: TrainingSettings, data: Data, console: Console) -> list[Complaint]:
-    required = tuple(
-        name for name in ("energy", "forces", "stress") if getattr(settings.loss, name).weight > 0 and name != "forces"
-    )
+    required = tuple(name for name in ("energy", "forces", "stress") if getattr(settings.loss, name).weight > 0)
     complaints = examine_data(data, DoctorSettings(keys=settings.data.keys, cutoff=settings.model.cutoff, required=required))
     say_complaints(console, complaints)
     fatal = [complaint for complaint in complaints if complaint.severity == "error"]
     if fatal:
+        absent = [name for name in required if any(c.name == "absent-label" and c.sentence.find(f" {name} ") > 0 for c in fatal)]
+        without = "".join(f"; to train without {name}, set loss.{name}.weight=0" for name in absent)
         raise DataError(
-            f"the data have {len(fatal)} error{'s' if len(fatal) > 1 else ''}, listed above; correct them, "
+            f"the data have {len(fatal)} error{'s' if len(fatal) > 1 else ''}, listed above; correct them{without}; "
             "or set data.examine=false if you know better"
         )
     return complaints
