@@ -10,7 +10,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from tesseral.graph import collate
 from tesseral.physics.forces import energies, energy_and_forces, forces_of, stress, virial
-from tests.physics.toys import LennardJones, ManyBody, graph_of
+from tests.physics.toys import LennardJones, ManyBody, graph_of, network
 
 
 def crystal(seed=0):
@@ -211,3 +211,36 @@ def test_a_training_step_can_be_traced():
     elsewhere = graph.positions + 0.01 * torch.randn_like(graph.positions)
     other = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(traced(other, elsewhere), step(other, elsewhere))
+
+
+@pytest.mark.parametrize("make", [molecule, oxide])
+def test_a_network(make):
+    model, atoms = network(), make()
+    graph = graph_of(atoms, model)
+    prediction = energy_and_forces(model, graph, stress=True)
+    np.testing.assert_allclose(prediction.forces.numpy(), numerical_forces(model, atoms), atol=1e-6)
+    if atoms.pbc.any():
+        np.testing.assert_allclose(prediction.stress[0].numpy(), numerical_stress(model, atoms), atol=1e-7)
+    force = forces_of(model, graph)
+    torch.testing.assert_close(torch.func.vmap(force)(torch.stack([graph.positions] * 2))[1], prediction.forces)
+
+
+@pytest.mark.compile
+def test_a_training_step_of_a_network_can_be_traced():
+    """Forces traced into the graph by make_fx with free numbers of nodes and edges, as compiled training does."""
+    model = network()
+    parameters = dict(model.named_parameters())
+    graph = graph_of(molecule(), model)
+
+    def step(parameters, graph):
+        def energy(g):
+            return torch.func.functional_call(model, parameters, (g,))
+
+        prediction = energy_and_forces(energy, graph, create_graph=True)
+        loss = prediction.energy.square().sum() * 1e-6 + prediction.forces.square().sum()
+        return torch.autograd.grad(loss, list(parameters.values()))
+
+    traced = make_fx(step, tracing_mode="symbolic", _allow_non_fake_inputs=True)(parameters, graph)
+    elsewhere = graph_of(molecule(5)[1:], model)  # another size
+    for ours, expected in zip(traced(parameters, elsewhere), step(parameters, elsewhere), strict=True):
+        torch.testing.assert_close(ours, expected)

@@ -9,7 +9,7 @@ from tesseral.graph import build_graph, collate
 from tesseral.physics.forces import energy_and_forces, forces_of
 from tesseral.physics.hessian import asymmetry, hessian, hessian_vector_products, hessians, impose_sum_rule, sum_rule_error
 from tests.physics.test_forces import molecule, oxide
-from tests.physics.toys import LennardJones, ManyBody, graph_of
+from tests.physics.toys import LennardJones, ManyBody, graph_of, network
 
 
 def numerical(model, graph, step=1e-4):
@@ -24,7 +24,7 @@ def numerical(model, graph, step=1e-4):
 
 
 @pytest.mark.parametrize("make", [molecule, oxide, lambda: ase.build.bulk("Al") * (2, 1, 1)])
-@pytest.mark.parametrize("chunk", [1, 4, 1000])
+@pytest.mark.parametrize("chunk", [1, 4, None])
 def test_is_the_slope_of_the_forces(make, chunk):
     model = ManyBody()
     graph = graph_of(make(), model)
@@ -46,14 +46,14 @@ def test_agrees_with_torch_func():
 def test_a_batch_gives_the_blocks():
     model = ManyBody()
     graphs = [graph_of(atoms, model) for atoms in (molecule(), ase.Atoms("H"), oxide(), ase.Atoms(), molecule(7))]
-    for chunk in (1, 5):
+    for chunk in (1, 5, None):
         for block, graph in zip(hessians(model, collate(graphs), chunk), graphs, strict=True):
             torch.testing.assert_close(block, hessian(model, graph))
     with pytest.raises(ValueError, match="use hessians"):
         hessian(model, collate(graphs))
 
 
-@pytest.mark.parametrize("chunk", [1, 2])
+@pytest.mark.parametrize("chunk", [1, 2, None])
 def test_products_with_vectors(chunk):
     model = ManyBody()
     graph = graph_of(molecule(), model)
@@ -91,3 +91,13 @@ def test_sum_rule_is_imposed():
     assert asymmetry(repaired) < 1e-13
     torch.testing.assert_close(impose_sum_rule(exact), exact)
     assert (repaired - exact).norm() < (noisy - exact).norm()
+
+
+@pytest.mark.parametrize("chunk", [1, 5])
+def test_a_network(chunk):
+    model = network()
+    graph = graph_of(molecule(), model)
+    result = hessian(model, graph, chunk)
+    torch.testing.assert_close(result, numerical(model, graph), atol=1e-6, rtol=1e-6)
+    assert asymmetry(result) < 1e-10
+    assert sum_rule_error(result) < 1e-10

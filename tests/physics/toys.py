@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tesseral.graph import Graph, build_graph
+from tesseral.models import NequIPSettings, build
 
 
 class PairPotential(torch.nn.Module):
@@ -93,6 +94,13 @@ class ManyBody:
     def __call__(self, graph: Graph) -> Tensor:
         energies = self.node_energies(graph)
         return energies.new_zeros(graph.num_graphs).index_add(0, graph.batch, energies)
+
+
+def network(dtype=torch.float64):
+    """A small NequIP with random weights."""
+    torch.manual_seed(0)
+    settings = NequIPSettings(species=(1, 6, 8, 13), num_neighbors=8.0, layers=2, channels=4, cutoff=3.5)
+    return build(settings, atomic_energies={1: -13.6, 6: -1030.0, 8: -2040.0, 13: -6600.0}, scales=3.0, dtype=dtype)
 
 
 def graph_of(atoms, model):
