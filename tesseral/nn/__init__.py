@@ -3,10 +3,13 @@
 from tesseral.nn.activation import Activation, Normalized, parity_of, second_moment_scale
 from tesseral.nn.convolution import Convolution
 from tesseral.nn.cutoff import BumpCutoff, CosineCutoff, PolynomialCutoff, soft_unit_step
+from tesseral.nn.dropout import Dropout
 from tesseral.nn.embedding import SpeciesEmbedding
+from tesseral.nn.extract import Extract, ExtractIr
 from tesseral.nn.gate import Gate
 from tesseral.nn.linear import Linear
 from tesseral.nn.mlp import MLP, FullyConnectedNet
+from tesseral.nn.norm import BatchNorm, LayerNorm, Norm, NormActivation
 from tesseral.nn.radial import BesselBasis, ExponentialNormalBasis, GaussianBasis, SoftOneHot, sinc, soft_one_hot
 from tesseral.nn.species_linear import SpeciesLinear
 from tesseral.nn.tensor_product import (
@@ -19,19 +22,26 @@ from tesseral.nn.tensor_product import (
 
 __all__ = [
     "Activation",
+    "BatchNorm",
     "BesselBasis",
     "BumpCutoff",
     "Convolution",
     "CosineCutoff",
+    "Dropout",
     "ElementwiseTensorProduct",
     "ExponentialNormalBasis",
+    "Extract",
+    "ExtractIr",
     "FullTensorProduct",
     "FullyConnectedNet",
     "FullyConnectedTensorProduct",
     "Gate",
     "GaussianBasis",
+    "LayerNorm",
     "Linear",
     "MLP",
+    "Norm",
+    "NormActivation",
     "Normalized",
     "PolynomialCutoff",
     "SoftOneHot",

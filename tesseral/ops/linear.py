@@ -178,12 +178,13 @@ def _by_blocks(x: Tensor, weight: Tensor, plan: LinearPlan) -> Tensor:
 
 
 def _in_place(x: Tensor, weight: Tensor, plan: LinearPlan) -> bool:
-    """Whether the products can be written where they belong: eager mode, shared weights, one dtype, channels contiguous."""
+    """Whether the products can be written where they belong: eager mode, no tracer, shared weights, one dtype, channels contiguous."""
     return (
         plan.layout == "ir_mul"
         and weight.ndim == 1
         and x.dtype == weight.dtype
         and not torch.compiler.is_compiling()
+        and not torch._C._len_torch_dispatch_stack()
         and not torch.is_autocast_enabled(x.device.type)
     )
 
