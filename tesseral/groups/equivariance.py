@@ -21,7 +21,8 @@ GROUPS = ("SO(3)", "O(3)", "SE(3)", "E(3)")
 
 @dataclass(frozen=True, eq=False)
 class Element:
-    """An element of E(3) × S_n: the point r of node i moves to ``rotation @ r + translation`` and becomes node ``permutation[i]``.
+    """An element of E(3) × S_n: the point r of node i moves to ``rotation @ r + translation`` and becomes node
+    ``permutation[i]``.
 
     ``rotation`` is a matrix of O(3), so it may be improper; ``permutation=None`` leaves the nodes where they are.
     """
@@ -74,7 +75,8 @@ class Positions:
 
 @dataclass(frozen=True)
 class Cartesian:
-    """Cartesian tensors of a rank, ``(..., 3, ..., 3)``: vectors (rank 1, also rows of a cell), stress (rank 2), elasticity (rank 4).
+    """Cartesian tensors of a rank, ``(..., 3, ..., 3)``: vectors (rank 1, also rows of a cell), stress (rank 2), elasticity
+    (rank 4).
 
     ``pseudo`` tensors change sign under improper elements in addition.
     """

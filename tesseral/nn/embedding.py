@@ -12,9 +12,9 @@ from tesseral.o3 import Irreps
 class SpeciesEmbedding(nn.Module):
     """A learned vector of invariants for each known species; layout-free, ``irreps_out`` is ``channels x 0e``.
 
-    ``species`` are the atomic numbers the model knows; row i of ``weight`` belongs to ``species[i]``. Weights start standard normal.
-    Raises ``ValueError`` for repeated or impossible atomic numbers, and in a call for an atom of a species it does not know;
-    in compiled code, which cannot raise, such an atom gets NaN.
+    ``species`` are the atomic numbers the model knows; row i of ``weight`` belongs to ``species[i]``. Weights start standard
+    normal. Raises ``ValueError`` for repeated or impossible atomic numbers, and in a call for an atom of a species it does not
+    know; in compiled code, which cannot raise, such an atom gets NaN.
 
     >>> embedding = SpeciesEmbedding([1, 6, 8], channels=4)
     >>> embedding
@@ -64,9 +64,10 @@ class SpeciesEmbedding(nn.Module):
         index = self.table[species]
         if bool((index < 0).any()):
             unknown = sorted({int(z) for z in species[index < 0]})
+            names = ", ".join(f"{z} ({_symbol(z)})" for z in unknown)
             raise ValueError(
-                f"species {', '.join(f'{z} ({_symbol(z)})' for z in unknown)} {'is' if len(unknown) == 1 else 'are'} unknown to this "
-                f"model, which was built for {', '.join(map(_symbol, self.species))}"
+                f"species {names} {'is' if len(unknown) == 1 else 'are'} unknown to this model, "
+                f"which was built for {', '.join(map(_symbol, self.species))}"
             )
         return index
 

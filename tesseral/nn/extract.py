@@ -12,8 +12,8 @@ from tesseral.o3 import Irrep, Irreps
 class Extract(nn.Module):
     """Several features made of blocks of one; whole blocks move, so the layout (``ir_mul``) stays.
 
-    ``instructions`` has, for each of the ``irreps_outs``, the blocks of ``irreps_in`` it consists of. Blocks that follow each other are
-    taken without a copy. Raises ``ValueError`` for blocks that are not those of the output.
+    ``instructions`` has, for each of the ``irreps_outs``, the blocks of ``irreps_in`` it consists of. Blocks that follow each
+    other are taken without a copy. Raises ``ValueError`` for blocks that are not those of the output.
 
     >>> extract = Extract("2x1o+1x0e+3x0e", ["3x0e", "1x0e+2x1o"], [[2], [1, 0]])
     >>> extract

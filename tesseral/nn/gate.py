@@ -14,10 +14,10 @@ class Gate(nn.Module):
     r"""Scalars through functions, other irreps times scalars through functions: :math:`f(s) \oplus g(t)\, x`; layout ``ir_mul``.
 
     ``irreps_in`` is e3nn's: the scalars, gates and gated irreps together, sorted and simplified; ``irreps_out`` is the activated
-    scalars, then the gated irreps. One function for each block of scalars and of gates (``None`` is the identity), each normalised as
-    in :class:`~tesseral.nn.Activation`. There are as many gates as gated irreps, and gate i belongs to gated irrep i; an odd gate
-    changes the parity. Raises ``ValueError`` if the numbers do not agree, for a gate or scalar of l > 0, or an odd scalar through a
-    function that is neither even nor odd.
+    scalars, then the gated irreps. One function for each block of scalars and of gates (``None`` is the identity), each
+    normalised as in :class:`~tesseral.nn.Activation`. There are as many gates as gated irreps, and gate i belongs to gated irrep
+    i; an odd gate changes the parity. Raises ``ValueError`` if the numbers do not agree, for a gate or scalar of l > 0, or an
+    odd scalar through a function that is neither even nor odd.
 
     >>> gate = Gate("4x0e", [torch.nn.functional.silu], "5x0e", [torch.sigmoid], "3x1o+2x2e")
     >>> gate

@@ -14,9 +14,9 @@ class Linear(nn.Module):
     r"""A linear map between equal irreps, :math:`y_{mv} = c \sum_u x_{mu} W_{uv}`; layout ``ir_mul``.
 
     ``weight`` is flat, in e3nn's order, and starts standard normal; c keeps the mean square (``path_normalization``, see
-    :func:`~tesseral.ops.linear.linear_plan`). ``biases`` adds a learned one to each 0e channel, zero at the start. ``instructions`` lists the pairs
-    of blocks that are joined (default: all of equal irreps); ``channels = (f_in, f_out)`` mixes one more axis, for features
-    ``(..., f_in, irreps_in.dim)``. Blocks of ``irreps_out`` that nothing reaches are zero.
+    :func:`~tesseral.ops.linear.linear_plan`). ``biases`` adds a learned one to each 0e channel, zero at the start.
+    ``instructions`` lists the pairs of blocks that are joined (default: all of equal irreps); ``channels = (f_in, f_out)`` mixes
+    one more axis, for features ``(..., f_in, irreps_in.dim)``. Blocks of ``irreps_out`` that nothing reaches are zero.
 
     >>> layer = Linear("4x0e+2x1o", "3x1o+5x0e")
     >>> layer

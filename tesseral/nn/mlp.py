@@ -15,9 +15,9 @@ class MLP(nn.Module):
 
     ``dims`` are the widths, from the input to the output. Weights have mean square one and are divided by the square root of
     the number n of inputs; ``initialization`` draws them ``"normal"`` or ``"uniform"`` in :math:`\pm\sqrt 3`.
-    ``normalization`` gives c: the second moment of the activation (``"integral"``; ``"e3nn"`` its Monte-Carlo estimate), or a number
-    (:math:`\sqrt 2` is NequIP 0.19's gain), or ``"none"``. ``bias`` adds biases, zero at the start; ``out_act`` activates the last
-    layer too. Raises ``ValueError`` for fewer than two widths.
+    ``normalization`` gives c: the second moment of the activation (``"integral"``; ``"e3nn"`` its Monte-Carlo estimate), or a
+    number (:math:`\sqrt 2` is NequIP 0.19's gain), or ``"none"``. ``bias`` adds biases, zero at the start; ``out_act`` activates
+    the last layer too. Raises ``ValueError`` for fewer than two widths.
 
     >>> MLP([8, 64, 32])
     MLP(8 -> 64 -> 32, 1.67653 silu)

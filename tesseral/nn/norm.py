@@ -1,4 +1,4 @@
-r"""Norms of irreps, and layers that divide by them. All treat the components of an irrep alike, so they commute with rotations."""
+"""Norms of irreps, and layers that divide by them; all treat the components of an irrep alike."""
 
 import torch
 from jaxtyping import Float
@@ -35,10 +35,11 @@ class Norm(nn.Module):
 
 
 class NormActivation(nn.Module):
-    r"""A function of the norm of each irrep, :math:`y = f(n + b)\, x / n`, or without ``normalize`` :math:`y = f(n + b)\, x`; layout ``ir_mul``.
+    r"""A function of the norm of each irrep, :math:`y = f(n + b)\, x / n`, or without ``normalize`` :math:`y = f(n + b)\, x`;
+    layout ``ir_mul``.
 
-    ``bias`` learns one b for each irrep, zero at the start. Norms are taken as at least ``epsilon``, so that nothing is singular at zero.
-    The function is not normalised. Raises ``ValueError`` for an epsilon that is not positive.
+    ``bias`` learns one b for each irrep, zero at the start. Norms are taken as at least ``epsilon``, so that nothing is singular
+    at zero. The function is not normalised. Raises ``ValueError`` for an epsilon that is not positive.
     Source: Thomas et al., Tensor field networks, arXiv:1802.08219, section 4.1.3.
 
     >>> NormActivation("1x1o", torch.tanh)(torch.tensor([0.0, 3.0, 4.0]))
@@ -73,12 +74,14 @@ class NormActivation(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    r"""Batch normalisation: scalars 0e lose their mean, every irrep is divided by the root mean square over the batch; layout ``ir_mul``.
+    r"""Batch normalisation: scalars 0e lose their mean, every irrep is divided by the root mean square over the batch; layout
+    ``ir_mul``.
 
     In training the statistics are those of the batch (all axes but the last), whose running averages, updated by
-    :math:`(1-m)\,\mathrm{old} + m\,\mathrm{new}` with ``momentum`` m, serve in evaluation. With ``instance`` they are those of each entry of the first axis, always, and nothing is
-    stored. ``affine`` learns a factor for each irrep and a bias for each 0e. ``normalization`` takes the square of an irrep as the
-    ``"component"`` mean or the sum (``"norm"``). The parameters and averages are e3nn's. Raises ``ValueError`` for an unknown normalisation.
+    :math:`(1-m)\,\mathrm{old} + m\,\mathrm{new}` with ``momentum`` m, serve in evaluation. With ``instance`` they are those of
+    each entry of the first axis, always, and nothing is stored. ``affine`` learns a factor for each irrep and a bias for each
+    0e. ``normalization`` takes the square of an irrep as the ``"component"`` mean or the sum (``"norm"``). The parameters and
+    averages are e3nn's. Raises ``ValueError`` for an unknown normalisation.
 
     >>> norm = BatchNorm("2x0e+1x1o")
     >>> norm
@@ -152,8 +155,8 @@ class LayerNorm(nn.Module):
 
     .. math:: y_{mu} = w_u\, \frac{x_{mu}}{\sqrt{\varepsilon + \frac{1}{(2l+1) U} \sum_{m'u'} x_{m'u'}^2}}
 
-    Blocks of 0e lose their mean over channels first, unless ``center`` is off, and have a bias. With ``together``, all blocks of l > 0 share
-    one root mean square, the mean over degrees of those of the blocks (the separable norm of EquiformerV2).
+    Blocks of 0e lose their mean over channels first, unless ``center`` is off, and have a bias. With ``together``, all blocks of
+    l > 0 share one root mean square, the mean over degrees of those of the blocks (the separable norm of EquiformerV2).
     Source: Liao and Smidt, Equiformer, ICLR 2023, section 4.1; Liao et al., EquiformerV2, ICLR 2024, section 4.3.
 
     >>> LayerNorm("2x0e+2x1o")

@@ -1,4 +1,5 @@
-r"""Radial bases: functions that turn a distance r into numbers. They take distances of any shape ``(...)`` and return ``(..., num_basis)``.
+r"""Radial bases: functions that turn a distance r into numbers. They take distances of any shape ``(...)`` and return
+``(..., num_basis)``.
 
 Multiply by a smooth cutoff of :mod:`tesseral.nn.cutoff`; only the bases that say so vanish at the cutoff by themselves.
 Values and all their derivatives are finite for every r >= 0, also at r = 0. The dtype is that of the distances.
@@ -146,8 +147,8 @@ def soft_one_hot(
     r"""Numbers that say softly in which of ``number`` bins between ``start`` and ``end`` x lies; their squares sum to about one.
 
     The five bases and their constants are those of e3nn's ``soft_one_hot_linspace``, whose ``cutoff`` is ``vanish``: whether the
-    functions go to zero at both ends. ``"smooth_finite"`` is infinitely differentiable and of finite support, ``"bessel"`` takes its
-    limit at ``x = start``; the cosine, Fourier and Bessel bases are cut sharply, as published.
+    functions go to zero at both ends. ``"smooth_finite"`` is infinitely differentiable and of finite support, ``"bessel"`` takes
+    its limit at ``x = start``; the cosine, Fourier and Bessel bases are cut sharply, as published.
     Raises ``ValueError`` for an unknown basis.
 
     >>> soft_one_hot(torch.tensor(0.5), 0.0, 1.0, 3, "cosine", vanish=True)

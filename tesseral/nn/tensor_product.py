@@ -15,8 +15,8 @@ class TensorProduct(nn.Module):
 
     Instructions are ``(i_in1, i_in2, i_out, mode, has_weight[, path_weight])``; modes, weights and coefficients are those of
     :func:`~tesseral.ops.tensor_product.tensor_product_plan`, which takes the ``options`` ``variances``, ``irrep_normalization``,
-    ``path_normalization`` and ``convention``. With ``shared_weights`` the layer has a flat parameter ``weight``, standard normal at the
-    start; without, the weights are the third argument of a call, ``(..., weight_numel)``.
+    ``path_normalization`` and ``convention``. With ``shared_weights`` the layer has a flat parameter ``weight``, standard normal
+    at the start; without, the weights are the third argument of a call, ``(..., weight_numel)``.
 
     >>> product = TensorProduct("4x1o", "1x1o", "4x0e+4x1e", [(0, 0, 0, "uvu", True), (0, 0, 1, "uvu", True)])
     >>> product
@@ -104,7 +104,8 @@ class FullyConnectedTensorProduct(nn.Module):
 
 
 class FullTensorProduct(nn.Module):
-    """The whole product of two features, all pairs of channels and all irreps (of ``filter_ir_out``); layout ``ir_mul``, no weights.
+    """The whole product of two features, all pairs of channels and all irreps (of ``filter_ir_out``); layout ``ir_mul``, no
+    weights.
 
     As in e3nn, neighbouring blocks of one irrep are merged first, and the output is sorted.
 
@@ -145,7 +146,8 @@ class FullTensorProduct(nn.Module):
 
 
 class ElementwiseTensorProduct(nn.Module):
-    """Channel i of the first feature times channel i of the second, all irreps (of ``filter_ir_out``); layout ``ir_mul``, no weights.
+    """Channel i of the first feature times channel i of the second, all irreps (of ``filter_ir_out``); layout ``ir_mul``, no
+    weights.
 
     Both features must have as many irreps. Raises ``ValueError`` otherwise.
 
@@ -188,9 +190,9 @@ class ElementwiseTensorProduct(nn.Module):
 class TensorSquare(nn.Module):
     r"""The product of a feature with itself, each pair of channels once; layout ``ir_mul``.
 
-    Without ``irreps_out`` it is complete (or has the irreps of ``filter_ir_out``), sorted, and has no weights; with ``irreps_out`` it
-    is fully connected. The coefficients of the paths that square one channel account for its dependence on itself, as in e3nn.
-    Raises ``ValueError`` if both are given.
+    Without ``irreps_out`` it is complete (or has the irreps of ``filter_ir_out``), sorted, and has no weights; with
+    ``irreps_out`` it is fully connected. The coefficients of the paths that square one channel account for its dependence on
+    itself, as in e3nn. Raises ``ValueError`` if both are given.
 
     >>> TensorSquare("2x1o")
     TensorSquare(2x1o -> 1x0e+2x0e+1x1e+1x2e+2x2e, 0 weights, ir_mul)
@@ -250,7 +252,8 @@ def _in_step(first: Irreps, second: Irreps) -> tuple[Irreps, Irreps]:
     if first.num_irreps != second.num_irreps:
         raise ValueError(f"{first} has {first.num_irreps} irreps and {second} has {second.num_irreps}: they must be as many")
     left, right_ = [list(block) for block in first if block.mul], [list(block) for block in second if block.mul]
-    a, b = [], []
+    a: list[tuple[int, Irrep]] = []
+    b: list[tuple[int, Irrep]] = []
     while left:
         mul = min(left[0][0], right_[0][0])
         for rest, blocks in ((left, a), (right_, b)):

@@ -1,7 +1,7 @@
 r"""The equivariant linear map: one matrix per pair of blocks of the same irrep, the same for every component.
 
-In the ``ir_mul`` layout each component of a block is a matrix (batch, channels) inside the feature tensor, and the products read and
-write those matrices in place: no block is copied, gathered or concatenated, in any order of derivative.
+In the ``ir_mul`` layout each component of a block is a matrix (batch, channels) inside the feature tensor, and the products read
+and write those matrices in place: no block is copied, gathered or concatenated, in any order of derivative.
 """
 
 import math
@@ -29,7 +29,7 @@ class LinearPath:
 
 @dataclass(frozen=True)
 class LinearPlan:
-    """What a linear map does, as plain numbers: blocks ``(offset, components, channels)``, paths, offsets of the biased blocks."""
+    """What a linear map does, as plain numbers: blocks ``(offset, components, channels)``, paths, biased blocks."""
 
     blocks_in: tuple[tuple[int, int, int], ...]
     blocks_out: tuple[tuple[int, int, int], ...]
@@ -66,8 +66,8 @@ def linear_plan(
 ) -> LinearPlan:
     r"""The plan of a linear map, with e3nn's order of weights and its coefficients.
 
-    Paths go from every block to every block of the same irrep, input outer, unless ``instructions`` lists pairs ``(i_in, i_out)``.
-    The coefficient is :math:`(f \sum n)^{-1/2}` over the paths into the same block (``"element"``) or
+    Paths go from every block to every block of the same irrep, input outer, unless ``instructions`` lists pairs
+    ``(i_in, i_out)``. The coefficient is :math:`(f \sum n)^{-1/2}` over the paths into the same block (``"element"``) or
     :math:`(f\, n \cdot \#\text{paths})^{-1/2}` (``"path"``), with n input channels and the factor ``f_in`` where there is one.
     ``biases`` adds one to each channel of the 0e blocks. Raises ``ValueError`` for an instruction between different irreps.
 
@@ -178,7 +178,7 @@ def _by_blocks(x: Tensor, weight: Tensor, plan: LinearPlan) -> Tensor:
 
 
 def _in_place(x: Tensor, weight: Tensor, plan: LinearPlan) -> bool:
-    """Whether the products can be written where they belong: eager mode, no tracer, shared weights, one dtype, channels contiguous."""
+    """Whether the products can be written where they belong: eager mode, no tracer, shared weights, one dtype."""
     return (
         plan.layout == "ir_mul"
         and weight.ndim == 1

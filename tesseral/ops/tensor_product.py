@@ -4,7 +4,8 @@ A product is a sum of *paths*, block i of the first input times block j of the s
 
 .. math:: z^{(k)}_{c\,w} = \sum_{\text{paths}} \alpha \sum_{ab} C_{abc} \sum_{uv} W_{uvw}\, x^{(i)}_{a\,u}\, y^{(j)}_{b\,v},
 
-with a connection mode that says which of the channels u, v, w are joined. The work is done by the kernels: a plan holds their programs.
+with a connection mode that says which of the channels u, v, w are joined. The work is done by the kernels: a plan holds their
+programs.
 """
 
 import math
@@ -76,17 +77,19 @@ def tensor_product_plan(
     layout: str = "ir_mul",
     convention: str = "0.6",
 ) -> TensorProductPlan:
-    r"""The plan of the product with the given ``instructions``, tuples ``(i_in1, i_in2, i_out, mode, has_weight[, path_weight])``.
+    r"""The plan of the product with the given ``instructions``, tuples
+    ``(i_in1, i_in2, i_out, mode, has_weight[, path_weight])``.
 
-    The modes and the shapes of their weights: ``uvw`` (u, v, w) joins all channels; ``uvu``, ``uvv`` (u, v) sum over the channels of one
-    input; ``uvuv`` (u, v) keeps all pairs; ``uuw`` (u, w) and ``uuu`` (u,) pair equal channels; ``uvu<v`` and ``u<vw`` are ``uuu`` and
-    ``uuw`` over the pairs u < v. The coefficients are e3nn's,
+    The modes and the shapes of their weights: ``uvw`` (u, v, w) joins all channels; ``uvu``, ``uvv`` (u, v) sum over the
+    channels of one input; ``uvuv`` (u, v) keeps all pairs; ``uuw`` (u, w) and ``uuu`` (u,) pair equal channels; ``uvu<v`` and
+    ``u<vw`` are ``uuu`` and ``uuw`` over the pairs u < v. The coefficients are e3nn's,
 
-    .. math:: \alpha = \sqrt{A\, \sigma^2_k\, p / X}, \quad A = 2l_k+1 \text{ (component)},\ (2l_i+1)(2l_j+1) \text{ (norm)},\ 1 \text{ (none)},
+    .. math:: \alpha = \sqrt{A\, \sigma^2_k\, p / X},
 
-    with the path's weight p and ``variances`` :math:`(\sigma^2_i, \sigma^2_j, \sigma^2_k)` of the blocks of both inputs and the output
-    (default 1); X is the sum over the paths into block k of :math:`\sigma^2_i \sigma^2_j n` (``"element"``), that of the path times
-    their number (``"path"``), or 1 (``"none"``), where n counts the terms of the sum over channels.
+    where A is :math:`2l_k+1` (``"component"``), :math:`(2l_i+1)(2l_j+1)` (``"norm"``) or 1 (``"none"``),
+    with the path's weight p and ``variances`` :math:`(\sigma^2_i, \sigma^2_j, \sigma^2_k)` of the blocks of both inputs and the
+    output (default 1); X is the sum over the paths into block k of :math:`\sigma^2_i \sigma^2_j n` (``"element"``), that of the
+    path times their number (``"path"``), or 1 (``"none"``), where n counts the terms of the sum over channels.
     ``convention`` is the sign convention of the coefficients C. Raises ``ValueError`` for an instruction that cannot be.
 
     >>> tensor_product_plan("4x1o", "1x1o", "4x0e+4x1e", [(0, 0, 0, "uvu", True), (0, 0, 1, "uvu", True)])
@@ -146,25 +149,23 @@ def tensor_product(
     >>> tensor_product(x, x, None, plan) * 3**0.5
     tensor([9.])
     """
-    if x.shape[-1] != plan.irreps_in1.dim or y.shape[-1] != plan.irreps_in2.dim:
-        raise ValueError(
-            f"the features must end in {plan.irreps_in1.dim} and {plan.irreps_in2.dim}, got shapes {tuple(x.shape)} and {tuple(y.shape)}"
-        )
-    if plan.weight_numel:
-        if weight is None or weight.shape[-1] != plan.weight_numel or (plan.shared_weights and weight.ndim != 1):
-            wanted = f"({plan.weight_numel},)" if plan.shared_weights else f"(..., {plan.weight_numel})"
-            raise ValueError(f"the weights must have shape {wanted}, got {None if weight is None else tuple(weight.shape)}")
-    per_item = weight is not None and plan.weight_numel > 0 and not plan.shared_weights
-    batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], weight.shape[:-1] if per_item else ())
+    dims = (plan.irreps_in1.dim, plan.irreps_in2.dim)
+    if (x.shape[-1], y.shape[-1]) != dims:
+        raise ValueError(f"the features must end in {dims[0]} and {dims[1]}, got shapes {tuple(x.shape)} and {tuple(y.shape)}")
+    numel, shared = plan.weight_numel, plan.shared_weights
+    if not numel:
+        weight = None
+    elif weight is None or weight.shape[-1] != numel or (shared and weight.ndim != 1):
+        wanted = f"({numel},)" if shared else f"(..., {numel})"
+        raise ValueError(f"the weights must have shape {wanted}, got {None if weight is None else tuple(weight.shape)}")
+    batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], () if weight is None or shared else weight.shape[:-1])
     rows = [
         _rows(to_layout(t, irreps, plan.layout, "ir_mul"), batch) for t, irreps in ((x, plan.irreps_in1), (y, plan.irreps_in2))
     ]
     for n, columns in enumerate((plan.columns1, plan.columns2)):
         if columns is not None:
             rows[n] = rows[n].index_select(-1, torch.tensor(columns, device=x.device))
-    weights = None
-    if weight is not None and plan.weight_numel:
-        weights = _rows(weight, batch) if per_item else weight[None]
+    weights = None if weight is None else weight[None] if shared else _rows(weight, batch)
     result = None
     for stage in plan.stages:
         tensors = list(rows)
@@ -197,7 +198,8 @@ def right(
 
 
 def regrouping(source: Irreps, target: Irreps) -> tuple[int, ...] | None:
-    """Columns that turn ``ir_mul`` features of ``source`` into those of ``target``, which has the same irreps in blocks of other sizes.
+    """Columns that turn ``ir_mul`` features of ``source`` into those of ``target``, which has the same irreps in blocks of other
+    sizes.
 
     ``None`` where nothing moves. Merging or splitting blocks moves no number in the ``mul_ir`` layout, but does in ``ir_mul``.
 

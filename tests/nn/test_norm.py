@@ -174,5 +174,5 @@ def test_dividing_each_component_would_be_caught():
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="unknown normalization 'max'"):
         BatchNorm(IRREPS, normalization="max")
-    with pytest.raises(ValueError, match="epsilon must be positive, got 0.0"):
+    with pytest.raises(ValueError, match=r"epsilon must be positive, got 0\.0"):
         NormActivation(IRREPS, torch.tanh, epsilon=0.0)
