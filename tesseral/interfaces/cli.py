@@ -113,20 +113,20 @@ def predict(
 @app.command()
 def selftest(
     model: Annotated[Path | None, typer.Argument(help="a model file; without one a small new model is tested")] = None,
-    structure: Annotated[
-        Path | None, typer.Option(help="a structure to test on; by default one of the elements of the model")
-    ] = None,
+    structure: Annotated[Path | None, typer.Option(help="a structure to test on; by default frames of its training")] = None,
     precision: Precision = "",
     backend: Backend = "auto",
 ) -> None:
     """Measure what a potential must fulfil: symmetries, derivatives, smoothness, extensivity, energy conservation."""
+    from ase import Atoms
     from rich.console import Console
 
     from tesseral.interfaces.console import say_selftest
     from tesseral.interfaces.simulation import read_structure, run_selftest
 
-    potential = None if model is None else _load(model, precision, backend)[0]
-    checks = run_selftest(potential, None if structure is None else read_structure(structure))
+    potential, metadata = (None, None) if model is None else _load(model, precision, backend)
+    stored = [Atoms(**example) for example in getattr(metadata, "examples", ())]
+    checks = run_selftest(potential, stored if structure is None else [read_structure(structure)])
     say_selftest(Console(), checks)
     if not all(check.passed for check in checks):
         raise typer.Exit(1)

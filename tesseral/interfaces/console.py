@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -52,38 +52,55 @@ def say_complaints(console: Console, complaints: Iterable[Complaint]) -> None:
         console.print(complaint.sentence, markup=False, highlight=False, soft_wrap=True)
 
 
+COLUMNS = (
+    ("energy_rmse", "E RMSE", "meV"),
+    ("energy_per_atom_rmse", "E RMSE", "meV/atom"),
+    ("energy_per_atom_mae", "E MAE", "meV/atom"),
+    ("forces_rmse", "F RMSE", "meV/Å"),
+    ("forces_mae", "F MAE", "meV/Å"),
+    ("share", "F RMSE", "% of RMS"),
+    ("stress_rmse", "S RMSE", "meV/Å³"),
+)
+
+
 def say_errors(console: Console, errors: dict[str, dict[str, Any]]) -> None:
     """A table of errors: a row a set, and a row a kind of frame where there are several."""
-    table = Table(box=None, pad_edge=False)
-    for column in (
-        "set",
-        "frames",
-        "E RMSE meV",
-        "E RMSE meV/atom",
-        "E MAE meV/atom",
-        "F RMSE meV/Å",
-        "F MAE meV/Å",
-        "% of F",
-        "stress RMSE meV/Å³",
-    ):
-        table.add_column(column, justify="left" if column == "set" else "right")
+    rows: list[tuple[str, dict[str, Any]]] = []
     for name, content in errors.items():
-        for kind, row in [("", content["overall"]), *content["per_config_type"].items()]:
-            share = 100 * row["forces_rmse"] / row["forces_rms"] if row.get("forces_rms") and "forces_rmse" in row else None
-            cells = [row.get("energy_rmse"), row.get("energy_per_atom_rmse"), row.get("energy_per_atom_mae")]
-            cells += [row.get("forces_rmse"), row.get("forces_mae"), share, row.get("stress_rmse")]
-            table.add_row(f"  {kind}" if kind else name, str(row["frames"]), *("" if c is None else f"{c:.3g}" for c in cells))
+        rows.append((name, content["overall"]))
+        rows += [(f"  {kind}", row) for kind, row in content["per_config_type"].items()]
+    cells = [(name, row | _share(row)) for name, row in rows]
+    columns = [column for column in COLUMNS if any(column[0] in row for _, row in cells)]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("set", no_wrap=True)
+    table.add_column("frames", justify="right")
+    for _, title, unit in columns:
+        table.add_column(f"{title}\n{unit}", justify="right", no_wrap=True)
+    for name, row in cells:
+        table.add_row(name, str(row["frames"]), *(f"{row[key]:.3g}" if key in row else "" for key, *_ in columns))
     console.print(table)
 
 
-def say_selftest(console: Console, checks: Iterable[Check]) -> None:
-    """A line a check."""
+def _share(row: dict[str, Any]) -> dict[str, float]:
+    """The error of the forces as a part of their size."""
+    return {"share": 100 * row["forces_rmse"] / row["forces_rms"]} if row.get("forces_rms") and "forces_rmse" in row else {}
+
+
+def say_selftest(console: Console, checks: Sequence[Check]) -> None:
+    """A line a check, by structure, and the sentence of each that failed."""
     table = Table(box=None, pad_edge=False)
     for column in ("check", "value", "limit", "unit", ""):
-        table.add_column(column, justify="right" if column in ("value", "limit") else "left")
-    for check in checks:
-        verdict = "[green]passed[/green]" if check.passed else "[bold red]failed[/bold red]"
-        table.add_row(check.name, f"{check.value:.2e}", f"{check.threshold:.0e}", check.unit, verdict)
-        if not check.passed:
-            table.add_row(f"  {check.sentence}", "", "", "", "")
+        table.add_column(column, justify="right" if column in ("value", "limit") else "left", no_wrap=True)
+    for structure in dict.fromkeys(check.structure for check in checks):
+        table.add_row(f"[bold]{structure}[/bold]")
+        for check in checks:
+            if check.structure == structure:
+                verdict = "[green]passed[/green]" if check.passed else "[bold red]failed[/bold red]"
+                table.add_row(f"  {check.name}", f"{check.value:.1e}", f"{check.threshold:.0e}", check.unit, verdict)
     console.print(table)
+    for check in checks:
+        if not check.passed:
+            console.print("[bold red]failed:[/bold red] ", end="")
+            console.print(f"{check.name} ({check.structure}): {check.sentence}", markup=False, highlight=False, soft_wrap=True)
+    passed = sum(check.passed for check in checks)
+    console.print(f"{passed} of {len(checks)} checks passed", highlight=False)

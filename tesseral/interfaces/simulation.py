@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +106,15 @@ def md_file(model: torch.nn.Module, path: Path, output: Path, *, time: float, re
         )  # fmt: skip
 
 
-def run_selftest(model: torch.nn.Module | None, structure: ase.Atoms | None) -> list[Check]:
-    """The self-test of a model (or of a new one) on a structure, by default on a cluster and a crystal of its elements."""
+def run_selftest(model: torch.nn.Module | None, examples: Sequence[ase.Atoms]) -> list[Check]:
+    """The self-test of a model (or of a new one) on structures, by default on a cluster and a crystal of its elements."""
     if model is None:
         torch.manual_seed(0)
         settings = parse_settings(
             {"name": "nequip", "layers": 2, "lmax": 2, "channels": 8, "species": (1, 6, 8), "num_neighbors": 10.0}
         )
         model = build(settings, atomic_energies={1: -13.6, 6: -1029.0, 8: -2042.0})
-    structures = [structure] if structure is not None else representative_structures(model.species)  # type: ignore[arg-type]
+    structures = list(examples) or representative_structures(model.species)  # type: ignore[arg-type]
     double = cast(model, torch.float64) if getattr(model, "dtype", None) == torch.float32 else None
     with progress_bar("self-test") as bar:
         bar.add_task("self-test", total=None, note="")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import ase
 import numpy as np
 import torch
 from ase.data import chemical_symbols
@@ -116,11 +117,17 @@ def train(
     say_errors(console, errors)
 
     console.rule("self-test", align="left")
-    checks = _selftest(model, data)
+    examples = _examples(data.validation)
+    checks = selftest(model, examples, other=cast(model, torch.float64)) if examples else []
     say_selftest(console, checks)
 
     overall = {name: table["overall"] for name, table in errors.items()}
-    about = {"level_of_theory": level_of_theory, "errors": overall, "training": dumped}
+    about = {
+        "level_of_theory": level_of_theory,
+        "errors": overall,
+        "training": dumped,
+        "examples": [_plain(atoms) for atoms in examples],
+    }
     stored = files.save(model, folder / MODEL, about)
     metrics = {
         "errors": errors,
@@ -258,15 +265,19 @@ def _new_model(settings: TrainingSettings, statistics: Statistics, backend: str)
     return build(chosen, atomic_energies=energies, scales=scales, backend=backend, dtype=getattr(torch, settings.precision))
 
 
-def _selftest(model: torch.nn.Module, data: Data) -> list[Check]:
-    """On the smallest molecule and the smallest crystal of the validation frames."""
-    frames = sorted((frame for frame in data.validation), key=len)
+def _examples(frames: Frames) -> list[ase.Atoms]:
+    """The smallest molecule and the smallest crystal, for the self-test now and of the model file later."""
+    ordered = sorted(frames, key=len)
     chosen = [
-        next((frame for frame in frames if bool(frame.pbc.any()) is periodic and len(frame) > 1), None)
+        next((frame for frame in ordered if bool(frame.pbc.any()) is periodic and len(frame) > 1), None)
         for periodic in (False, True)
     ]
-    structures = [frame.atoms() for frame in chosen if frame is not None]
-    return selftest(model, structures, other=cast(model, torch.float64)) if structures else []
+    return [frame.atoms() for frame in chosen if frame is not None]
+
+
+def _plain(atoms: ase.Atoms) -> dict[str, Any]:
+    numbers, cell = atoms.numbers.tolist(), atoms.cell.array.tolist()
+    return {"numbers": numbers, "positions": atoms.positions.tolist(), "cell": cell, "pbc": atoms.pbc.tolist()}
 
 
 def _describe(data: Data) -> str:
