@@ -16,6 +16,9 @@ from torch import Tensor
 
 from tesseral.o3 import Irreps
 
+MANY_ROWS = 128
+"""From here on writing in place is faster than copying blocks: measured on CPUs for widths of 32 to 128 channels."""
+
 
 @dataclass(frozen=True)
 class LinearPath:
@@ -36,6 +39,9 @@ class LinearPlan:
     paths: tuple[LinearPath, ...]
     biased: tuple[int, ...]
     layout: str
+
+    groups: tuple[tuple[int, int, float, tuple[int, ...]], ...]
+    """Paths whose weights are one matrix, as (i_out, start, coefficient, (i_in, ...)): one product each."""
 
     @cached_property
     def dim_in(self) -> int:
@@ -92,7 +98,7 @@ def linear_plan(
         paths.append(LinearPath(i, j, start, 1.0 / math.sqrt(max(1, fan_in * (f_in or 1)))))
         start += first[i].mul * last[j].mul
     biased = tuple(j for j, (mul, ir) in enumerate(last) if biases and ir.is_scalar() and mul)
-    return LinearPlan(_blocks(first), _blocks(last), tuple(paths), biased, layout)
+    return LinearPlan(_blocks(first), _blocks(last), tuple(paths), biased, layout, _groups(paths, first, last))
 
 
 def linear(
@@ -139,6 +145,23 @@ def linear_with_channels(
     return y if bias is None or not plan.biased else y + _bias_row(bias, plan)
 
 
+def _groups(paths: Sequence[LinearPath], first: Irreps, last: Irreps) -> tuple[tuple[int, int, float, tuple[int, ...]], ...]:
+    """Merge paths into the same block whose weights follow each other, and drop the empty ones."""
+    groups: list[tuple[int, int, float, tuple[int, ...]]] = []
+    end = -1
+    for path in paths:
+        size = first[path.i_in].mul * last[path.i_out].mul
+        if not size:
+            continue
+        if groups and groups[-1][0] == path.i_out and groups[-1][2] == path.coefficient and end == path.start:
+            i_out, start, coefficient, i_ins = groups[-1]
+            groups[-1] = (i_out, start, coefficient, (*i_ins, path.i_in))
+        else:
+            groups.append((path.i_out, path.start, path.coefficient, (path.i_in,)))
+        end = path.start + size
+    return tuple(groups)
+
+
 def _blocks(irreps: Irreps) -> tuple[tuple[int, int, int], ...]:
     return tuple((s.start, ir.dim, mul) for s, (mul, ir) in zip(irreps.slices(), irreps, strict=True))
 
@@ -156,20 +179,18 @@ def _bias_row(bias: Tensor, plan: LinearPlan) -> Tensor:
 
 
 def _by_blocks(x: Tensor, weight: Tensor, plan: LinearPlan) -> Tensor:
-    """The definition, in differentiable torch operations: what is compiled, and the oracle of the other way."""
+    """The same by differentiable torch operations: the oracle, for compilers, and faster for few rows."""
     sums: dict[int, Tensor] = {}
-    for path in plan.paths:
-        a, components, n = plan.blocks_in[path.i_in]
-        m = plan.blocks_out[path.i_out][2]
-        if not components * n * m:
-            continue
-        matrix = weight[..., path.start : path.start + n * m].unflatten(-1, (n, m)) * path.coefficient
-        block = x[..., a : a + components * n]
-        if plan.layout == "ir_mul":
-            y = (block.unflatten(-1, (components, n)) @ matrix).flatten(-2)
-        else:
-            y = (matrix.transpose(-1, -2) @ block.unflatten(-1, (n, components))).flatten(-2)
-        sums[path.i_out] = sums[path.i_out] + y if path.i_out in sums else y
+    inner = plan.layout == "ir_mul"
+    for i_out, start, coefficient, i_ins in plan.groups:
+        blocks = []
+        for a, components, n in (plan.blocks_in[i] for i in i_ins):
+            blocks.append(x[..., a : a + components * n].unflatten(-1, (components, n) if inner else (n, components)))
+        block = torch.cat(blocks, dim=-1 if inner else -2) if len(blocks) > 1 else blocks[0]
+        n, m = sum(plan.blocks_in[i][2] for i in i_ins), plan.blocks_out[i_out][2]
+        matrix = weight[..., start : start + n * m].unflatten(-1, (n, m)) * coefficient
+        y = (block @ matrix if inner else matrix.transpose(-1, -2) @ block).flatten(-2)
+        sums[i_out] = sums[i_out] + y if i_out in sums else y
     batch = torch.broadcast_shapes(x.shape[:-1], weight.shape[:-1])
     pieces = [
         sums[j] if j in sums else x.new_zeros((*batch, components * m)) for j, (_, components, m) in enumerate(plan.blocks_out)
@@ -186,6 +207,7 @@ def _in_place(x: Tensor, weight: Tensor, plan: LinearPlan) -> bool:
         and not torch.compiler.is_compiling()
         and not torch._C._len_torch_dispatch_stack()
         and not torch.is_autocast_enabled(x.device.type)
+        and x.numel() >= MANY_ROWS * plan.dim_in  # last: a guard on the batch, for a tracer
     )
 
 

@@ -5,38 +5,65 @@ import pytest
 import torch
 
 from tesseral.o3 import to_layout
-from tesseral.ops.linear import _by_blocks, linear, linear_plan
+from tesseral.ops.linear import MANY_ROWS, _by_blocks, _Linear, linear, linear_plan
 from tests.contracts import EAGER, GRAPH, Case, name_of
 
 PLAN = linear_plan("3x0e+2x1o+4x1o+1x1e+2x2e", "5x1o+2x0e+3x2o+1x1o+2x1e")
 
 
-class Apply(torch.nn.Module):
-    """The operation alone: the weights are an input, so their derivatives of all kinds are tested too."""
+def in_place(x, weight, plan=PLAN):
+    """What :func:`linear` does for many rows."""
+    return _Linear.apply(x, weight, plan, False)
 
+
+class InPlace(torch.nn.Module):
+    """The weights are an input, so their derivatives of all kinds are tested too."""
+
+    def forward(self, x, weight):
+        return in_place(x, weight)
+
+
+class Blocks(torch.nn.Module):
     def forward(self, x, weight):
         return linear(x, weight, PLAN)
 
 
-CASE = Case(
-    "shared weights",
-    lambda dtype: Apply(),
-    ["3x0e+2x1o+4x1o+1x1e+2x2e", None],
-    "5x1o+2x0e+3x2o+1x1o+2x1e",
-    draw=lambda dtype, batch: (torch.randn(batch, PLAN.dim_in, dtype=dtype), torch.randn(PLAN.weight_numel, dtype=dtype)),
-    reference=lambda f, x, weight: _by_blocks(x, weight, PLAN),
-)
+def draw(dtype, batch):
+    return torch.randn(batch, PLAN.dim_in, dtype=dtype), torch.randn(PLAN.weight_numel, dtype=dtype)
+
+
+REPS = (["3x0e+2x1o+4x1o+1x1e+2x2e", None], "5x1o+2x0e+3x2o+1x1o+2x1e")
+CASES = [
+    Case("in place", lambda dtype: InPlace(), *REPS, draw=draw, reference=lambda f, x, w: _by_blocks(x, w, PLAN)),
+    Case("by blocks", lambda dtype: Blocks(), *REPS, draw=draw, reference=lambda f, x, w: in_place(x, w)),
+]
 
 
 @pytest.mark.parametrize("check", EAGER, ids=name_of)
-def test_contract(check):
-    check(CASE)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_contract(case, check):
+    check(case)
 
 
 @pytest.mark.compile
 @pytest.mark.parametrize("check", GRAPH, ids=name_of)
 def test_contract_graph(check):
-    check(CASE)
+    check(CASES[1])
+
+
+def test_many_rows_are_written_in_place(monkeypatch):
+    x, w = torch.randn(MANY_ROWS, PLAN.dim_in), torch.randn(PLAN.weight_numel)
+    expected = _by_blocks(x, w, PLAN)
+    calls = []
+    original = _Linear.forward
+    monkeypatch.setattr(_Linear, "forward", staticmethod(lambda *a: calls.append(1) or original(*a)))
+    torch.testing.assert_close(linear(x, w, PLAN), expected)
+    linear(x[1:], w, PLAN)
+    assert calls == [1]
+
+
+def test_paths_into_one_block_are_one_product():
+    assert linear_plan("2x1o+3x1o+1x0e", "4x1o+2x0e").groups == ((0, 0, 5**-0.5, (0, 1)), (1, 20, 1.0, (2,)))
 
 
 @pytest.mark.parametrize("layout", ["ir_mul", "mul_ir"])
@@ -53,19 +80,19 @@ def test_rows_that_are_not_contiguous():
     x, w = torch.randn(PLAN.dim_in, 7, dtype=torch.float64), torch.randn(PLAN.weight_numel, dtype=torch.float64)
     strided = torch.randn(7, 2 * PLAN.dim_in, dtype=torch.float64)
     for rows in (x.T, strided[:, ::2], strided[:, : PLAN.dim_in], x.T[:1].expand(4, -1)):
-        torch.testing.assert_close(linear(rows, w, PLAN), linear(rows.clone(memory_format=torch.contiguous_format), w, PLAN))
+        torch.testing.assert_close(in_place(rows, w), _by_blocks(rows, w, PLAN))
 
 
 def test_uninitialised_memory_does_not_enter():
     plan = linear_plan("2x1o", "2x1o+3x0e")
     for _ in range(20):
         torch.full((100, 9), torch.nan)  # left in the allocator's cache
-        assert bool(torch.isfinite(linear(torch.randn(100, 6), torch.randn(4), plan)).all())
+        assert bool(torch.isfinite(in_place(torch.randn(100, 6), torch.randn(4), plan)).all())
 
 
 def test_hessian_of_a_scalar_is_symmetric():
     w = torch.randn(PLAN.weight_numel, dtype=torch.float64)
-    f = lambda x: linear(x, w, PLAN).square().square().sum()  # noqa: E731
+    f = lambda x: in_place(x[None], w).square().square().sum()  # noqa: E731
     hessian = torch.func.hessian(f)(torch.randn(PLAN.dim_in, dtype=torch.float64))
     torch.testing.assert_close(hessian, hessian.T)
 
