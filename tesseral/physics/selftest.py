@@ -375,7 +375,7 @@ def _conservation(subject: _Subject) -> Found:
     noise = 1000 * _tolerance(subject.exact).energy
     ratio = fluctuations[0] / max(fluctuations[1], 1e-300)
     deviation = abs(ratio - 4) if fluctuations[0] > 20 * noise else 0.0
-    # With an error c dt² (1 + k dt²), (ratio - 4)/3 of the finer fluctuation is left behind; below 0.005 meV/atom nothing matters.
+    # With an error c dt² (1 + k dt²), (ratio - 4)/3 of the finer fluctuation is left behind; 0.005 meV/atom is negligible.
     remainder = fluctuations[1] * max(0.1, deviation / 2 if deviation < 1 else 0)
     limit = max(0.1, max(0.005, 2 * noise, remainder) / picoseconds[-1])
     found = f"the energy drifts by {slope:.2g} meV/atom/ps once the error of the integrator is taken out"
