@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import atexit
 import ctypes
 import functools
+import subprocess
 import warnings
 from collections.abc import Sequence
 
@@ -57,15 +59,15 @@ class Kernel:
 
     def __init__(self, program: Program, dtype: torch.dtype, axis: str | None) -> None:
         self.program, self.dtype, self.axis = program, dtype, axis
-        library = cpu_build.load(source(program, dtype, axis))
+        text = source(program, dtype, axis)
+        library = cpu_build.load(text, _started.pop(text, None))
         self._run = library.tesseral_run
         self._run.argtypes, self._run.restype = [ctypes.c_void_p], None
         self.names = program.form.indices
         self.private = [number for number, slot in enumerate(program.output_slots) if slot.index not in (ITEM, axis)]
         used = {slot.index for slot in (*program.input_slots, *program.output_slots)}
         self.used = [name in used for name in self.names]
-        self.work = sum(len(p.coefficients) * max((c for s, n in zip(program.form.slots, p.segments) for c in s.segments[n].channels), default=1)
-                        for p in program.form.paths)  # fmt: skip
+        self.work = _work_per_item(program)
 
     def __call__(self, tensors: Sequence[Tensor], maps: Sequence[IndexMap], rows: Sequence[int]) -> tuple[Tensor, ...]:
         items = count_items(self.program, tensors, maps)
@@ -90,6 +92,15 @@ class Kernel:
         packed = array.array("q", arguments)
         self._run(packed.buffer_info()[0])
         return tuple(outputs)
+
+
+def _work_per_item(program: Program) -> int:
+    """Multiply-adds per item, roughly."""
+    slots = program.form.slots
+    widest = [
+        max((c for slot, n in zip(slots, p.segments) for c in slot.segments[n].channels), default=1) for p in program.form.paths
+    ]
+    return sum(len(p.coefficients) * channels for p, channels in zip(program.form.paths, widest))
 
 
 _INDEX_SOURCE = """\
@@ -149,6 +160,26 @@ def source(program: Program, dtype: torch.dtype, axis: str | None = None) -> str
 def kernel(program: Program, dtype: torch.dtype, axis: str | None) -> Kernel:
     """The compiled program, from memory, the disk cache or the compiler."""
     return Kernel(program, dtype, axis)
+
+
+# Compilers at work on sources that will be needed soon.
+_started: dict[str, subprocess.Popen] = {}
+
+
+@functools.lru_cache(maxsize=4096)
+def anticipate(program: Program, dtype: torch.dtype) -> None:
+    """Begin compiling a program that will be needed soon, beside whatever runs now."""
+    text = source(program, dtype, cpu_source.axis_of(program))
+    process = cpu_build.start(text)
+    if process is not None:
+        _started[text] = process
+        atexit.register(_discard, text)
+
+
+def _discard(text: str) -> None:
+    process = _started.pop(text, None)
+    if process is not None:
+        cpu_build.finish(text, process)
 
 
 def execute(program: Program, tensors: Sequence[Tensor], maps: Sequence[IndexMap], rows: Sequence[int]) -> tuple[Tensor, ...]:

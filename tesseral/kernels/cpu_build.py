@@ -1,7 +1,8 @@
 """From C++ source to a loaded function: the system compiler, and a cache on disk that several processes may share.
 
-The cache lies in ``$TESSERAL_CACHE``, or in ``tesseral`` under ``$XDG_CACHE_HOME`` or ``~/.cache``. A library is named by the hash of its
-source, the compiler, the flags and the processor; it is written under a temporary name and renamed, so that readers never see half a file.
+The cache lies in ``$TESSERAL_CACHE``, or in ``tesseral`` under ``$XDG_CACHE_HOME`` or ``~/.cache``. A library is named by the
+hash of its source, the compiler, the flags and the processor; it is written under a temporary name and renamed, so that
+readers never see half a file.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from collections.abc import Sequence
 
 from tesseral.kernels.cpu_source import Target
 
-# Never -ffast-math: its start-up code changes the floating-point mode of the whole process. Nor may the compiler reorder sums, which the
-# generator has already put in an order of fused multiply-adds.
+# Never -ffast-math: its start-up code changes the floating-point mode of the whole process. Nor may the compiler reorder sums,
+# which the generator has already put in an order of fused multiply-adds.
 _FLAGS = (
-    "-std=c++17", "-O2", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti",
-    "-fno-asynchronous-unwind-tables", "-w",
+    "-std=c++17", "-O2", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions",
+    "-fno-rtti", "-fno-asynchronous-unwind-tables", "-w",
 )  # fmt: skip
 
 

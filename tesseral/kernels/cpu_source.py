@@ -1,4 +1,4 @@
-"""C++ for the channelwise programs: every output of a program in one pass over the items, nothing stored per edge but the results.
+"""C++ for the channelwise programs: every output in one pass over the items, nothing stored per edge but the results.
 
 A program is *channelwise* when its one channel letter runs along the vector units. Per path its slots take roles:
 
@@ -6,10 +6,11 @@ A program is *channelwise* when its one channel letter runs along the vector uni
 - ``fold``: the third slot with components, usually without channels (the harmonics),
 - weights: slots with channels and one component.
 
-The fold operand is contracted with the coefficients first, once per item: each distinct combination sum_j c_j y_j is one scalar of a short
-array, computed by a few vector operations (the *B-form*). What is left per path are multiply-adds over contiguous channels with these scalars
-as broadcast memory operands. The terms of all outputs share what they have in common: weighted left vectors ``alpha`` (outputs at right and
-fold) and folded right vectors ``s`` (outputs at left and at the weights). One generator thus gives forward, backward, double backward and so on.
+The fold operand is contracted with the coefficients first, once per item: each distinct combination sum_j c_j y_j is one
+scalar of a short array, computed by a few vector operations (the *B-form*). What is left per path are multiply-adds over
+contiguous channels with these scalars as broadcast memory operands. The terms of all outputs share what they have in common:
+weighted left vectors ``alpha`` (outputs at right and fold) and folded right vectors ``s`` (outputs at left and at the
+weights). One generator thus gives forward, backward, double backward and so on.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Roles:
 def roles(program: Program) -> Roles:
     """The role of each slot. Raises :class:`Refused` for programs that are not channelwise."""
     form = program.form
-    free, channel, widest = [], [], []
+    free: list[int] = []
+    channel: list[int] = []
+    widest: list[int] = []
     for number, slot in enumerate(form.slots):
         letters = {p.subscripts[number] for p in form.paths}
         if not letters <= {"", "u"} or len(letters) > 1:
@@ -72,14 +75,15 @@ def roles(program: Program) -> Roles:
 
 
 def axis_of(program: Program) -> str | None:
-    """The map whose rows are visited one after the other: the one with the largest output; None where no output is summed over a map."""
+    """The map whose rows are visited one after the other; None where no output is summed over a map."""
     sizes: dict[str, int] = {}
     for slot in program.output_slots:
         if slot.index not in (ITEM, SHARED):
             sizes[slot.index] = sizes.get(slot.index, 0) + slot.dim
     if not sizes:
         return None
-    # The other end of the edges often has the wider rows as inputs: visiting those in order costs private copies of the smaller output.
+    # The other end of the edges often has the wider rows as inputs: visiting those in order costs private copies of the
+    # smaller output.
     for slot in program.input_slots:
         if slot.index not in (ITEM, SHARED):
             sizes[slot.index] = sizes.get(slot.index, 0) + slot.dim
@@ -163,7 +167,7 @@ class _Emitter:
         load = store = stream = ""
         if self.target.masked:
             suffix = "ps" if single else "pd"
-            mask, zero = f"(mask_t)((1u << N) - 1)", "(V){}"
+            mask, zero = "(mask_t)((1u << N) - 1)", "(V){}"
             load = f"  if (N < W) return (V)__builtin_ia32_loadu{suffix}512_mask((const T*)p, {zero}, {mask});\n"
             store = f"  if (N < W) {{ __builtin_ia32_storeu{suffix}512_mask(p, v, {mask}); return; }}\n"
         if self.target.vector_bytes == 64:
@@ -190,7 +194,7 @@ class _Emitter:
         return pairs
 
     def _fold_key(self, p: Path, combination: list[tuple[int, float]]) -> tuple[tuple, bool]:
-        """The combination as (column of the fold operand, coefficient) with the first one positive, and whether the sign was turned."""
+        """The combination as (column of the fold operand, coefficient), the first positive, and whether the sign was turned."""
         offset = self.form.slots[self.roles.fold].offsets[p.segments[self.roles.fold]]  # type: ignore[index]
         negative = combination[0][1] < 0
         return tuple((offset + j, -c if negative else c) for j, c in combination), negative
@@ -203,7 +207,9 @@ class _Emitter:
     def _fold_function(self) -> str:
         if not self.folded:
             return ""
-        keys, tables, lines = list(self.entries), [], []
+        keys = list(self.entries)
+        tables: list[str] = []
+        lines: list[str] = []
         for start in range(0, len(keys), self.width):
             block = keys[start : start + self.width]
             terms = []
@@ -269,9 +275,8 @@ class _Emitter:
                 for k in range(0, len(names), 2):
                     a, b = names[k], names[min(k + 1, len(names) - 1)]
                     merged.append(f"r{step}_{k}")
-                    lines.append(
-                        f"  const V {merged[-1]} = __builtin_shufflevector({a}, {b}, {low}) + __builtin_shufflevector({a}, {b}, {high});"
-                    )
+                    halves = [f"__builtin_shufflevector({a}, {b}, {lanes})" for lanes in (low, high)]
+                    lines.append(f"  const V {merged[-1]} = {' + '.join(halves)};")
                 names, step = merged, 2 * step
             functions.append(f"INLINE V lanes{count}(const V* v) {{\n" + "\n".join(lines) + f"\n  return {names[0]};\n}}")
         return "\n".join(functions)
@@ -344,10 +349,9 @@ class _Emitter:
             put("    " + call)
         for n in self.reduced:
             verb = "=" if self.outputs[n].index == ITEM else "+="
-            for start, count in self._reductions(n):
-                put(
-                    f"    {{ V r = lanes{count}(o{n} + {start}); for (int j = 0; j < {count}; j++) p{n}[{start} + j] {verb} r[j]; }}"
-                )
+            for start, columns in self._reductions(n):
+                put(f"    {{ V r = lanes{columns}(o{n} + {start});")
+                put(f"      for (int j = 0; j < {columns}; j++) p{n}[{start} + j] {verb} r[j]; }}")
         put("  }" if self.axis is None else "  }}")
         put("}")
         return "\n".join(lines)
@@ -391,7 +395,8 @@ class _Emitter:
             and all(s.channels and s.channels[0] % self.width == 0 for s in slot.segments)
         )
 
-    # --- the entry point --------------------------------------------------------------------------------------------------------
+    # --- the entry point
+    # --------------------------------------------------------------------------------------------------------
 
     def private(self) -> list[int]:
         return [n for n, slot in enumerate(self.outputs) if self._is_private(slot.index)]

@@ -59,6 +59,15 @@ def choose(program: Program, device: torch.device, dtype: torch.dtype, backend: 
     return ("reference", f"not {fast}: {refusal}") if refusal else (fast, f"fastest on {device.type}")
 
 
+def anticipate(program: Program, tensors: Sequence[Tensor], backend: str = "auto") -> None:
+    """Begin compiling the program's gradient, which will be wanted after it, while it compiles itself."""
+    if backend not in ("auto", "cpu") or tensors[0].device.type != "cpu":
+        return
+    derivative = program.gradient([t.requires_grad for t in tensors])
+    if derivative is not None and cpu.refusal(derivative.program, tensors[0].device, tensors[0].dtype) is None:
+        cpu.anticipate(derivative.program, tensors[0].dtype)
+
+
 def explain(
     program: Program, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, backend: str = "auto"
 ) -> str:
@@ -85,7 +94,8 @@ def check(program: Program, tensors: Sequence[Tensor], maps: Sequence[IndexMap],
     slots, names = program.input_slots, program.form.indices
     if len(tensors) != len(slots) or len(maps) != len(names) or len(rows) != len(names):
         raise ValueError(
-            f"the program takes {len(slots)} tensors and the maps {names}; got {len(tensors)}, {len(maps)} maps, {len(rows)} row counts"
+            f"the program takes {len(slots)} tensors and the maps {names}; "
+            f"got {len(tensors)}, {len(maps)} maps, {len(rows)} row counts"
         )
     counts = {SHARED: 1, **dict(zip(names, rows, strict=True))}
     if maps:
@@ -99,7 +109,8 @@ def check(program: Program, tensors: Sequence[Tensor], maps: Sequence[IndexMap],
             )
         if tensor.dtype != first.dtype or tensor.device != first.device:
             raise ValueError(
-                f"tensor {number} is {tensor.dtype} on {tensor.device}, tensor 0 is {first.dtype} on {first.device}; they must agree"
+                f"tensor {number} is {tensor.dtype} on {tensor.device}, "
+                f"tensor 0 is {first.dtype} on {first.device}; they must agree"
             )
     for name, (index, _, _) in zip(names, maps, strict=True):
         if index.dtype != torch.int64 or index.dim() != 1 or index.shape[0] != counts[ITEM] or index.device != first.device:

@@ -11,11 +11,12 @@ from torch import Tensor
 class IndexMap(NamedTuple):
     """The map from items to rows, ``index (items,)`` int64, and optionally its order.
 
-    ``pointers (rows + 1,)`` are CSR pointers into the items sorted by row; ``order (items,)`` is the stable argsort of ``index``. With
-    ``pointers`` and no ``order`` the items are sorted already. Without ``pointers`` a backend that needs the order works it out.
+    ``pointers (rows + 1,)`` are CSR pointers into the items sorted by row; ``order (items,)`` is the stable argsort of
+    ``index``. With ``pointers`` and no ``order`` the items are sorted already. Without ``pointers`` a backend that needs the
+    order works it out.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody wants here
     order: Tensor | None = None
     pointers: Tensor | None = None
 

@@ -1,8 +1,9 @@
 """Memory for large results, kept for the next call.
 
-The C library returns large blocks to the system at once, and every fresh page costs a fault: filling a new 70 MB tensor takes longer than
-computing it. Tensors from :func:`empty` return their block to a pool when they die (with every view of them), as CUDA tensors do.
-Blocks that were not needed lately are given back: the pool never holds more than was in use at one time since the last :func:`release`.
+The C library returns large blocks to the system at once, and every fresh page costs a fault: filling a new 70 MB tensor takes
+longer than computing it. Tensors from :func:`empty` return their block to a pool when they die (with every view of them), as
+CUDA tensors do. Blocks that were not needed lately are given back: the pool never holds more than was in use at one time since
+the last :func:`release`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Its derivatives are itself with the derivative's program. It has two doors:
 
 - ``torch.ops.tesseral.multilinear``, keyed by the program's text, for ``torch.compile``, ``torch.export`` and ``make_fx``;
-- an ``autograd.Function`` for eager mode and ``torch.func``, whose forward mode and ``vmap`` are right (a custom op's jvp is silently zero).
+- an ``autograd.Function`` for eager mode and ``torch.func``, whose forward mode and ``vmap`` are right (a custom op's jvp is
+  silently zero).
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ def multilinear(
     """The outputs of ``program``, each (rows, dim) of its slot.
 
     ``tensors``: one (rows, dim) per input. ``maps`` and ``rows``: a map and the number of its rows for each name in
-    ``program.form.indices``. Raises ``ValueError`` for tensors that do not fit, ``BackendError`` where a named backend cannot run it.
+    ``program.form.indices``. Raises ``ValueError`` for tensors that do not fit, ``BackendError`` where a named backend cannot
+    run it.
     """
     if torch.compiler.is_compiling():
         return tuple(torch.ops.tesseral.multilinear(program.key, list(tensors), flatten(list(maps)), list(rows), backend))
     if _plain(tensors):
         return dispatch.execute(program, tensors, maps, rows, backend)
+    if len(program.outputs) == 1 and torch.is_grad_enabled():
+        dispatch.anticipate(program, tensors, backend)
     return _Multilinear.apply(program, tuple(rows), backend, *tensors, *flatten(list(maps)))
 
 

@@ -1,7 +1,7 @@
-"""The definition of every program, in plain torch: any device, any dtype, differentiable by autograd. The oracle of the fast backends.
+"""The definition of every program, in plain torch: any device, any dtype. The oracle of the fast backends.
 
-Per path the operands are contracted pairwise, channel-free ones first (they fold into the coefficients), so that full tensor products
-with shared weights become matrix products; sums over rows are one ``index_add_`` per path.
+Per path the operands are contracted pairwise, channel-free ones first (they fold into the coefficients), so that full tensor
+products with shared weights become matrix products; sums over rows are one ``index_add_`` per path.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def _contract(program: Program, term: Term, path: Path, items: int, operand) -> 
     if not any(_ITEM in labels for labels, _ in pending):
         pending.append((_ITEM, pending[0][1].new_ones(items)))
     wanted = wanted if shared else _ITEM + wanted
-    # Channel-free operands fold into the coefficients; then the small ones; weights with several channel letters last (a matrix product).
+    # Channel-free operands fold into the coefficients; then the small ones; weights with several channel letters last (a
+    # matrix product).
     pending.sort(key=lambda entry: (len(entry[0].replace(_ITEM, "")), entry[0]))
     result = torch.as_tensor(_dense(path, slots), dtype=pending[0][1].dtype, device=pending[0][1].device) * term.factor
     labels = _COMPONENTS[: len(slots)]

@@ -5,14 +5,16 @@ A :class:`Form` is one multilinear form of several *slots*,
 .. math:: S(a_0, \dots, a_n) = \sum_{e} \sum_{p} \sum_{m, u} c^{(p)}_{m_0 \dots m_n}
           \prod_s a_s[\,i_s(e),\; \mathrm{segment}_s(p),\; m_s,\; u_s\,],
 
-summed over items e (edges of a graph, or nodes, or samples), paths p, components m and channels u. Inputs and outputs of a computation play
-the same role in it: an *output at slot s* is the derivative of S with respect to the entries of slot s. Therefore
+summed over items e (edges of a graph, or nodes, or samples), paths p, components m and channels u. Inputs and outputs of a
+computation play the same role in it: an *output at slot s* is the derivative of S with respect to the entries of slot s.
+Therefore
 
 - a convolution is the form of (features, harmonics, weights, messages) with the output at the last slot,
 - its gradient with respect to the features is the same form with the output at the first,
 - every derivative of any order is again a list of terms of the same form: :meth:`Program.gradient`, :meth:`Program.tangent`.
 
-A backend compiles :class:`Program` and needs nothing else: ``reference`` (torch, the definition), ``cpu`` (generated C++), ``triton``.
+A backend compiles :class:`Program` and needs nothing else: ``reference`` (torch, the definition), ``cpu`` (generated C++),
+``triton``.
 """
 
 from __future__ import annotations
@@ -52,8 +54,9 @@ class Segment:
 class Slot:
     """The layout of a tensor of shape (rows, dim), and what its rows are.
 
-    ``index`` is ``"item"`` (one row per item), ``"shared"`` (one row for all items), or the name of an integer map from items to rows
-    (``"source"``, ``"destination"``, ``"species"``, ...): a gather where the slot is an input, a segment sum where it is the output.
+    ``index`` is ``"item"`` (one row per item), ``"shared"`` (one row for all items), or the name of an integer map from items
+    to rows (``"source"``, ``"destination"``, ``"species"``, ...): a gather where the slot is an input, a segment sum where it
+    is the output.
     """
 
     index: str
@@ -73,9 +76,9 @@ class Slot:
 class Path:
     """One term of the form: a segment and channel subscripts per slot, and sparse coefficients over their components.
 
-    ``subscripts`` holds one string per slot, one letter per channel axis of the segment: letters are summed over unless they are the
-    output's, as in einsum; ``("u", "", "u", "u")`` is e3nn's *uvu* with multiplicity-1 harmonics, ``("u", "v", "uvw", "w")`` its *uvw*.
-    ``coefficients`` lists ((component of slot 0, of slot 1, ...), value).
+    ``subscripts`` holds one string per slot, one letter per channel axis of the segment: letters are summed over unless they
+    are the output's, as in einsum; ``("u", "", "u", "u")`` is e3nn's *uvu* with multiplicity-1 harmonics, ``("u", "v", "uvw",
+    "w")`` its *uvw*. ``coefficients`` lists ((component of slot 0, of slot 1, ...), value).
     """
 
     segments: tuple[int, ...]
@@ -95,7 +98,9 @@ def path(segments: Sequence[int], subscripts: Sequence[str], coefficients) -> Pa
 class _ByDigest:
     """Equality and hash by content, computed once."""
 
-    digest: str
+    @property
+    def digest(self) -> str:
+        raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.digest == self.digest  # type: ignore[attr-defined]
@@ -222,7 +227,7 @@ def _close(a: Path, b: Path) -> bool:
 
 @dataclass(frozen=True, order=True)
 class Term:
-    """``factor`` times the form with tensors bound to its slots: the number of an input per slot, ``OUTPUT`` at the slot computed."""
+    """``factor`` times the form with the number of an input at each slot, and ``OUTPUT`` at the slot that is computed."""
 
     tensors: tuple[int, ...]
     factor: float = 1.0
@@ -237,9 +242,9 @@ class Term:
 class Derivative:
     """A derivative of a program: the ``program``, the tensors it takes and what its outputs are.
 
-    ``inputs`` lists positions in (inputs of the differentiated program, then its cotangents or tangents), which are the inputs of
-    ``program``. ``targets`` lists, for each output of ``program``, the input (gradient) or output (tangent) it belongs to; targets
-    that are absent have derivative zero.
+    ``inputs`` lists positions in (inputs of the differentiated program, then its cotangents or tangents), which are the inputs
+    of ``program``. ``targets`` lists, for each output of ``program``, the input (gradient) or output (tangent) it belongs to;
+    targets that are absent have derivative zero.
     """
 
     program: Program
@@ -251,7 +256,8 @@ class Derivative:
 class Program(_ByDigest):
     """Several outputs of one form, computed together; each is a sum of terms.
 
-    ``outputs`` holds one tuple of terms per output. Inputs are numbered 0 to ``num_inputs`` - 1 and each is bound to slots of one layout.
+    ``outputs`` holds one tuple of terms per output. Inputs are numbered 0 to ``num_inputs`` - 1 and each is bound to slots of
+    one layout.
 
     >>> vector, scalar = Slot("item", (Segment(3),)), Slot("item", (Segment(1),))
     >>> dot = Form((vector, vector, scalar), (path((0, 0, 0), ("", "", ""), [((m, m, 0), 1.0) for m in range(3)]),))
@@ -308,7 +314,8 @@ class Program(_ByDigest):
     def gradient(self, wanted: Sequence[bool] | None = None, given: Sequence[bool] | None = None) -> Derivative | None:
         """The vector-Jacobian product: gradients of sum_o <cotangent_o, output_o> with respect to the ``wanted`` inputs.
 
-        ``given`` marks the outputs that have a cotangent (the others count as zero). Both default to all. None when nothing is left.
+        ``given`` marks the outputs that have a cotangent (the others count as zero). Both default to all. None when nothing is
+        left.
         """
         wanted = (True,) * self.num_inputs if wanted is None else tuple(bool(w) for w in wanted)
         given = (True,) * len(self.outputs) if given is None else tuple(bool(g) for g in given)
@@ -332,7 +339,7 @@ class Program(_ByDigest):
         return _derivative(self.form, found)
 
     def tangent(self, given: Sequence[bool] | None = None) -> Derivative | None:
-        """The Jacobian-vector product: tangents of the outputs, from tangents of the ``given`` inputs (numbered after the inputs)."""
+        """The Jacobian-vector product: tangents of the outputs from those of the ``given`` inputs (numbered after the inputs)."""
         given = (True,) * self.num_inputs if given is None else tuple(bool(g) for g in given)
         key = ("tangent", given)
         if key not in self._derivatives:
@@ -362,7 +369,7 @@ class Program(_ByDigest):
 
     @cached_property
     def key(self) -> str:
-        """The whole program as one string, its digest first: what a traced or exported graph carries. Inverse of :meth:`from_key`."""
+        """The whole program as text, its digest first: what a traced graph carries. Inverse of :meth:`from_key`."""
         payload = json.dumps([self.form.content, self.content], separators=(",", ":")).encode()
         _programs.setdefault(self.digest, self)
         return f"{self.digest}:{base64.b85encode(zlib.compress(payload, 9)).decode()}"
@@ -404,7 +411,7 @@ def _write(term: Term) -> str:
 
 
 def _merge(form: Form, terms: Iterable[Term]) -> tuple[Term, ...]:
-    """Sort the tensors of exchangeable slots (the output first) and add up equal terms: x·x has the gradient 2x, computed once."""
+    """Sort the tensors of exchangeable slots (the output first) and add up equal terms: the gradient of x·x is 2x, one term."""
     factors: dict[tuple[int, ...], float] = {}
     for term in terms:
         tensors = list(term.tensors)

@@ -13,7 +13,7 @@ from tesseral.kernels.index_map import IndexMap
 from tesseral.kernels.operator import multilinear
 from tesseral.kernels.spec import OUTPUT, Form, Program, Segment, Slot, Term, path
 from tesseral.o3 import Irreps
-from tesseral.o3.clebsch_gordan import wigner_3j_array
+from tesseral.o3.clebsch_gordan import Convention, wigner_3j_array
 
 
 class ConvolutionPath(NamedTuple):
@@ -28,9 +28,9 @@ class ConvolutionPlan:
     r"""What a convolution computes, worked out once: its paths, its irreps and its program.
 
     Paths are ordered by (entry of ``irreps_in``, entry of ``irreps_sh``, output degree); a path is kept when its irrep occurs in
-    ``irreps_out``, whose multiplicities are ignored. Each path has one row of weights (one number per channel) and its own block of
-    output; blocks are sorted stably by irrep. Coefficients are :math:`\sqrt{2l_{out}+1}` times the 3j symbol, e3nn's *component*
-    and *element* normalisation of its *uvu* product.
+    ``irreps_out``, whose multiplicities are ignored. Each path has one row of weights (one number per channel) and its own
+    block of output; blocks are sorted stably by irrep. Coefficients are :math:`\sqrt{2l_{out}+1}` times the 3j symbol, e3nn's
+    *component* and *element* normalisation of its *uvu* product.
 
     ``convention`` is e3nn's sign convention of the 3j symbols, "0.6" or "0.4".
 
@@ -39,7 +39,7 @@ class ConvolutionPlan:
     (4x0e+2x0e+4x1o+2x1o, 12)
     """
 
-    def __init__(self, irreps_in, irreps_sh, irreps_out, convention: str = "0.6") -> None:
+    def __init__(self, irreps_in, irreps_sh, irreps_out, convention: Convention = "0.6") -> None:
         self.irreps_in, self.irreps_sh, wanted = Irreps(irreps_in), Irreps(irreps_sh), {ir for _, ir in Irreps(irreps_out)}
         if any(mul != 1 for mul, _ in self.irreps_sh):
             raise ValueError(f"irreps_sh must have multiplicity 1 everywhere, as spherical harmonics have; got {self.irreps_sh}")
@@ -67,11 +67,12 @@ class ConvolutionPlan:
         return ConvolutionPlan, self._arguments
 
     def __repr__(self) -> str:
-        return f"{self.irreps_in} x {self.irreps_sh} -> {self.irreps_out} | {len(self.paths)} paths | {self.weight_numel} weights per edge"
+        product = f"{self.irreps_in} x {self.irreps_sh} -> {self.irreps_out}"
+        return f"{product} | {len(self.paths)} paths | {self.weight_numel} weights per edge"
 
 
 @functools.lru_cache(maxsize=256)
-def _program(features: tuple, harmonics: tuple, paths: tuple, convention: str) -> Program:
+def _program(features: tuple, harmonics: tuple, paths: tuple, convention: Convention) -> Program:
     outputs = {out: Segment(2 * l + 1, (features[i][0],)) for i, _, out, l in paths}
     form = Form(
         (
@@ -106,10 +107,11 @@ def convolution(
 
     .. math:: out_n^{(p)} = \sum_{e \to n} w_e^{(p)} \odot \left( x_{source(e)}^{(i_p)} \otimes y_e^{(j_p)} \right)^{(l_p)}.
 
-    Features are ``ir_mul``: blocks (2l+1, channels). ``edge_index`` is (source, destination) in any order. Where the edges are sorted by
-    destination, ``destination_pointers`` (CSR) saves the sort, and ``source_order`` (the stable argsort of the sources) the
-    transposed one in the backward pass. There is no normalisation by the number of neighbours. Raises ``ValueError`` for shapes that do not
-    fit and :class:`~tesseral.kernels.dispatch.BackendError` where the backend named cannot run.
+    Features are ``ir_mul``: blocks (2l+1, channels). ``edge_index`` is (source, destination) in any order. Where the edges are
+    sorted by destination, ``destination_pointers`` (CSR) saves the sort, and ``source_order`` (the stable argsort of the
+    sources) the transposed one in the backward pass. There is no normalisation by the number of neighbours. Raises
+    ``ValueError`` for shapes that do not fit and :class:`~tesseral.kernels.dispatch.BackendError` where the backend named
+    cannot run.
     """
     if not plan.paths:
         return x.new_zeros((x.shape[0], 0))

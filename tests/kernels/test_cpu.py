@@ -120,7 +120,7 @@ def test_indices_out_of_range_are_refused():
     program = programs.convolution("odd")
     tensors, maps, rows = programs.inputs(program)
     maps[0].index[3] = rows[0]
-    with pytest.raises(ValueError, match="'source' must lie in 0..6; found 0..7"):
+    with pytest.raises(ValueError, match=r"'source' must lie in 0\.\.6; found 0\.\.7"):
         cpu.execute(program, tensors, maps, rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 
 import pytest
@@ -50,7 +51,7 @@ def test_damaged_key_is_refused():
         Program.from_key("1" * 64 + ":abc")
 
 
-def _value(program: Program, tensors, maps, rows, cotangents):
+def _value(program: Program, maps, rows, cotangents, *tensors):
     outputs = reference.execute(program, tensors, maps, rows)
     return sum((o * c).sum() for o, c in zip(outputs, cotangents, strict=True))
 
@@ -74,7 +75,7 @@ def test_gradient_and_tangent_are_those_of_autograd(make):
         tensors, maps, rows = programs.inputs(program, items=5, rows=4)
         outputs = reference.execute(program, tensors, maps, rows)
         cotangents = [torch.randn_like(o) for o in outputs]
-        expected = torch.autograd.functional.vjp(lambda *t: _value(program, t, maps, rows, cotangents), tuple(tensors))[1]
+        expected = torch.autograd.functional.vjp(functools.partial(_value, program, maps, rows, cotangents), tuple(tensors))[1]
         derivative = program.gradient()
         available = [*tensors, *cotangents]
         found = reference.execute(derivative.program, [available[n] for n in derivative.inputs], maps, rows)

@@ -58,7 +58,7 @@ def test_order_of_edges_does_not_matter():
     torch.testing.assert_close(convolution(plan, x, y[permutation], w[permutation], edge_index[:, permutation]), first)
     order = torch.argsort(edge_index[1], stable=True)
     edges = edge_index[:, order]
-    arrangement = dict(source_order=torch.argsort(edges[0], stable=True), destination_pointers=sort(edges[1], 6).pointers)
+    arrangement = {"source_order": torch.argsort(edges[0], stable=True), "destination_pointers": sort(edges[1], 6).pointers}
     torch.testing.assert_close(convolution(plan, x, y[order], w[order], edges, **arrangement), first)
 
 
