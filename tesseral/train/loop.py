@@ -11,6 +11,7 @@ summed by hand, because forces are derivatives taken inside the step, which ``Di
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import signal
@@ -109,7 +110,8 @@ def fit(
 
     ``model(graph)`` returns energies (graphs,) in eV. ``training`` and ``validation`` are sequences of single-structure graphs,
     built once and kept in memory when all of them take less than 2 GiB, else read as they go. Writes ``last.ckpt``,
-    ``best.ckpt``, ``history.csv`` and TensorBoard events into ``folder``. ``started`` is the ``time.monotonic()`` from which ``max_time`` counts (default: now).
+    ``best.ckpt``, ``history.csv`` and TensorBoard events into ``folder``. ``max_time`` counts from ``started``, a
+    ``time.monotonic()`` (default: now).
 
     Raises :class:`TrainingError` when the loss is no longer finite or the labels do not allow the loss, and
     :class:`~tesseral.train.checkpoints.RunFolderError` or ``CheckpointError`` for a folder in use, already used, or full.
@@ -157,6 +159,7 @@ def _fabric(settings: FitSettings) -> Fabric:
             "use fewer, or accelerator=cpu"
         )
     strategy = "auto" if settings.devices == 1 else "ddp_spawn"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every process
     return Fabric(accelerator=accelerator, devices=settings.devices, strategy=strategy)
 
 
@@ -282,11 +285,12 @@ class Training:
 
     def _step(self, graph: Graph | None, counts: Tensor | None, frames: np.ndarray) -> None:
         """One step of the optimizer on a batch shared by all processes."""
-        torch.manual_seed((self.settings.seed * 1_000_003 + self.steps) * 1_009 + self.rank)
+        self._seed()
         factor = self.schedule.factor(self.steps, self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.optimizer.lr * factor
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         if graph is not None:
             sums = loss_sums(self._predict(graph, create_graph=True), graph, self.settings.loss)
             loss = combine(sums, sums.counts if counts is None else counts, self.settings.loss)
@@ -300,6 +304,12 @@ class Training:
             self._stop_not_finite(frames, factor)
         self.optimizer.step()
         self.average.update()
+
+    def _seed(self) -> None:
+        seed = (self.settings.seed * 1_000_003 + self.steps) * 1_009 + self.rank
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed formats a stack trace for every kind of device
+        if self.fabric.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _predict(self, graph: Graph, create_graph: bool) -> Prediction | EnergyOnly:
         loss = self.settings.loss
