@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tesseral.nn.activation import Normalized, ScalarFunction
+from tesseral.ops.perceptron import perceptron, perceptron_layers
 
 
 class MLP(nn.Module):
@@ -48,8 +49,12 @@ class MLP(nn.Module):
         shapes = list(zip(self.dims[:-1], self.dims[1:], strict=True))
         self.weights = nn.ParameterList([draw(shape, dtype, device) for shape in shapes])
         self.biases = nn.ParameterList([torch.zeros(n, dtype=dtype, device=device) for _, n in shapes]) if bias else None
+        name = _COMPILED.get(act)
+        self._layers = None if bias or out_act or name is None else perceptron_layers(self.dims, name, self.act.scale)
 
     def forward(self, x: Float[Tensor, "*batch n_in"]) -> Float[Tensor, "*batch n_out"]:
+        if self._layers is not None:
+            return perceptron(x, list(self.weights), self._layers)
         last = len(self.weights) - 1
         for i, weight in enumerate(self.weights):
             x = x @ (weight * (1 / math.sqrt(max(1, weight.shape[0]))))
@@ -101,6 +106,10 @@ class FullyConnectedNet(nn.Module):
 
     def extra_repr(self) -> str:
         return f"variance_in={self.variance_in}, variance_out={self.variance_out}"
+
+
+# Activations that compiled perceptrons know.
+_COMPILED: dict[ScalarFunction, str] = {nn.functional.silu: "silu", torch.tanh: "tanh", torch.nn.functional.tanh: "tanh"}
 
 
 def _identity(x: Tensor) -> Tensor:

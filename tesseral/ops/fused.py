@@ -1,0 +1,131 @@
+"""Operations written by hand to second order and by definition beyond: fast in training, right at any order.
+
+A step of training on forces needs the value of each operation, its gradient, and the gradient of that gradient. A :class:`Rule` gives the
+three as compiled code, and the definition in differentiable torch operations, which serves everywhere else: higher derivatives,
+``torch.func``, tracing and compiling, other devices and types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from tesseral.kernels import fused
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """One operation of several tensors with one result; the tensors given to the last three are contiguous and not differentiated."""
+
+    def definition(self, *tensors: Tensor) -> Tensor:
+        """The result, in differentiable torch operations."""
+
+    def value(self, *tensors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The result, and what the gradient would like to have again."""
+
+    def gradient(
+        self, g: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """The wanted gradients of <g, result>, and what the second gradient would like to have again."""
+
+    def second_gradient(
+        self,
+        cotangents: Sequence[Tensor | None],
+        g: Tensor,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        wanted: Sequence[bool],
+    ) -> list[Tensor | None] | None:
+        """Gradients with respect to g and the tensors of <cotangents, gradient>; None where only the definition knows them.
+
+        There is a cotangent for each tensor, None for what was not wanted; ``wanted`` tells what is wanted now, of g and the tensors.
+        """
+
+
+def apply(rule: Rule, *tensors: Tensor) -> Tensor:
+    """The rule's result, by compiled code where there is any for these tensors."""
+    if fused.available(*tensors):
+        return _Value.apply(rule, *tensors)
+    return rule.definition(*tensors)
+
+
+def executed(ctx: Any, first: int) -> list[bool]:
+    """Which gradients of the inputs from number ``first`` on, all tensors, the running backward pass will use.
+
+    ``ctx.needs_input_grad`` only tells which have one.
+    Forces are the gradient of positions alone: without this, every pass for them would compute the gradients of all weights.
+    """
+    needed = ctx.needs_input_grad[first:]
+    return [need and _will_run(node) for need, (node, _) in zip(needed, ctx.next_functions, strict=True)]
+
+
+def _will_run(node: Any) -> bool:
+    if node is None:
+        return False
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # a leaf that autograd.grad was asked for, or no running pass that could be asked
+        return True
+
+
+class _Value(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rule: Rule, *tensors: Tensor) -> Tensor:
+        tensors = tuple(t.contiguous() for t in tensors)
+        result, kept = rule.value(*tensors)
+        ctx.rule, ctx.count = rule, len(tensors)
+        ctx.save_for_backward(*tensors, *kept)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        tensors, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        wanted = executed(ctx, 1)
+        if fused.available(g, *tensors):
+            found = iter(_Gradient.apply(ctx.rule, wanted, ctx.count, g, *tensors, *kept))
+        else:
+            found = iter(_gradient_by_definition(ctx.rule, wanted, g, *tensors))
+        return None, *(next(found) if want else None for want in wanted)
+
+
+class _Gradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rule: Rule, wanted: list[bool], count: int, g: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        tensors, kept = [t.contiguous() for t in rest[:count]], rest[count:]
+        g = g.contiguous()
+        found, more = rule.gradient(g, tensors, kept, wanted)
+        ctx.rule, ctx.wanted, ctx.count = rule, wanted, count
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(g, *tensors, *kept, *more)
+        return tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        given = iter(cotangents)
+        spread = [next(given) if want else None for want in ctx.wanted]
+        g, *tensors = ctx.saved_tensors[: ctx.count + 1]
+        kept = ctx.saved_tensors[ctx.count + 1 :]
+        wanted = executed(ctx, 3)[: ctx.count + 1]
+        second = None
+        if not torch.is_grad_enabled() and fused.available(g, *tensors, *spread):
+            spread = [None if c is None else c.contiguous() for c in spread]
+            second = ctx.rule.second_gradient(spread, g, tensors, kept, wanted)
+        if second is None:
+            second = _second_by_definition(ctx.rule, ctx.wanted, cotangents, g, *tensors)
+        second = [value if want else None for value, want in zip(second, wanted, strict=True)]
+        return None, None, None, *second, *[None] * (len(ctx.needs_input_grad) - ctx.count - 4)
+
+
+def _gradient_by_definition(rule: Rule, wanted: Sequence[bool], g: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    _, pull = torch.func.vjp(rule.definition, *tensors)
+    return tuple(value for value, want in zip(pull(g), wanted, strict=True) if want)
+
+
+def _second_by_definition(
+    rule: Rule, wanted: Sequence[bool], cotangents: Sequence[Tensor | None], g: Tensor, *tensors: Tensor
+) -> list[Tensor | None]:
+    values, pull = torch.func.vjp(lambda *inputs: _gradient_by_definition(rule, wanted, *inputs), g, *tensors)
+    return list(pull(tuple(torch.zeros_like(v) if c is None else c for c, v in zip(cotangents, values, strict=True))))
