@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tesseral demo --output demo/
@@ -11,6 +11,17 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test lint
 	$(BIN)/pytest --jaxtyping-packages=tesseral,beartype.beartype -m "not compile"
 	$(BIN)/pytest -m compile -p no:jaxtyping
+	$(MAKE) wheel
+
+# The wheel, in an empty environment, passes its self-test.
+wheel: $(VENV)/.installed-test
+	rm -rf build dist $(VENV)-wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . > /dev/null
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/pip install --quiet -c constraints.txt torch==2.13.0
+	$(VENV)-wheel/bin/pip install --quiet -c constraints.txt dist/*.whl
+	cd dist && ../$(VENV)-wheel/bin/tesseral selftest
+	rm -rf $(VENV)-wheel
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -200,6 +200,7 @@ def md(
     potential, _ = _load(model, precision, backend)
     if not resume:
         _check_outputs(output, overwrite=overwrite)
+        output.unlink(missing_ok=True)
     md_file(
         potential, structure, output, time=time, resume=resume,
         timestep=timestep, temperature=temperature, ensemble=ensemble, every=every, seed=seed,

@@ -86,8 +86,6 @@ def md_file(model: torch.nn.Module, path: Path, output: Path, *, time: float, re
     steps = round(1000 * time / chosen.timestep)
     if steps < 1:
         raise ValueError(f"a run of {time} ps is shorter than one step of {chosen.timestep} fs; ask for more time")
-    if output.exists() and not resume:
-        output.unlink()
     with progress_bar("moving") as bar:
         task = bar.add_task("moving", total=steps, note="")
         sampled = run(

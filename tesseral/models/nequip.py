@@ -116,6 +116,14 @@ class NequIP(torch.nn.Module):
         self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64, device=device))
         self.register_buffer("scales", torch.tensor(factors, dtype=torch.float64, device=device))
 
+    def _apply(self, fn: Any, recurse: bool = True) -> "NequIP":
+        # A model moved to another precision keeps its energies of isolated atoms exact, and knows its own precision.
+        exact = self.atomic_energies, self.scales
+        super()._apply(fn, recurse)
+        self.dtype = self.embedding.weight.dtype
+        self.atomic_energies, self.scales = (old.to(self.embedding.weight.device) for old in exact)
+        return self
+
     def forward(self, graph: Graph) -> Float[Tensor, " graphs"]:
         """Energies of the graphs, in eV."""
         return scatter(self.node_energies(graph), graph.batch, graph.num_graphs)

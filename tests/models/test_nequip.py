@@ -148,3 +148,9 @@ def test_unknown_species_and_unfinished_settings_are_refused() -> None:
         NequIP(NequIPSettings())
     with pytest.raises(ValueError, match="channels has 2 entries"):
         small(channels=(4, 4))
+
+
+def test_moving_to_another_precision_keeps_isolated_atoms_exact() -> None:
+    model = NequIP(small().settings, atomic_energies={1: -13.0123456789, 6: -1000.0, 8: -2000.0}, dtype=torch.float64).float()
+    assert model.dtype == torch.float32
+    assert model(build_graph(ase.Atoms("H"), 3.5)).item() == -13.0123456789

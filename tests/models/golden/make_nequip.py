@@ -9,10 +9,6 @@ import ase.build
 import numpy as np
 import torch
 from ase import Atoms
-from nequip.data import AtomicDataDict, from_ase
-from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
-from nequip.model import NequIPGNNModel
-from nequip.utils.global_state import set_global_state
 
 CASES = {
     "parity": {"num_layers": 3, "l_max": 2, "parity": True, "num_features": [6, 4, 3], "radial_mlp_depth": 2},
@@ -31,6 +27,11 @@ def structures() -> dict[str, Atoms]:
 
 
 def main() -> None:
+    from nequip.data import AtomicDataDict, from_ase
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+    from nequip.model import NequIPGNNModel
+    from nequip.utils.global_state import set_global_state
+
     set_global_state()
     names = ["H", "C", "O"]
     transforms = [ChemicalSpeciesToAtomTypeMapper(names), NeighborListTransform(r_max=4.0)]
@@ -38,8 +39,8 @@ def main() -> None:
     for case, settings in CASES.items():
         model = NequIPGNNModel(
             seed=1, model_dtype="float64", r_max=4.0, type_names=names, radial_mlp_width=8, avg_num_neighbors=11.0,
-            per_type_energy_scales={"H": 1.5, "C": 2.0, "O": 0.5}, per_type_energy_shifts={"H": -13.6, "C": -1000.0, "O": -2000.0},
-            **settings,
+            per_type_energy_scales={"H": 1.5, "C": 2.0, "O": 0.5},
+            per_type_energy_shifts={"H": -13.6, "C": -1000.0, "O": -2000.0}, **settings,
         )  # fmt: skip
         for name, value in model.state_dict().items():
             if name.endswith("weight") and value.numel() and "gate" not in name:
@@ -62,4 +63,5 @@ def main() -> None:
     print("\n".join(f"{name} {value.shape}" for name, value in arrays.items()))
 
 
-main()
+if __name__ == "__main__":
+    main()
