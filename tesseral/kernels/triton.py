@@ -141,7 +141,7 @@ class Kernel:
         buffers = []
         for n in launch.outputs:
             slot = self.program.output_slots[n]
-            parts = launch.blocks if n in launch.partial else 1
+            parts = sum(blocks for _, blocks in launch.kernels) if n in launch.partial else 1
             shape = (parts, items) if slot.index == ITEM else (parts * splits, rows)
             make = torch.empty if n in launch.covered else torch.zeros
             buffers.append(make((*shape, slot.dim), dtype=self.dtype, device=tensors[0].device))
@@ -149,8 +149,9 @@ class Kernel:
             [tensors[n] for n in launch.inputs] + buffers + [maps[name].index.contiguous() for name in launch.maps]
         )
         arguments += [pointers if order is None else order, pointers, items, rows, splits]
-        function = getattr(self.module, launch.name)
-        function[(rows * splits * launch.blocks,)](*arguments, ORDERED=order is not None, num_warps=self.tiling.warps)
+        options = {"ORDERED": order is not None, "num_warps": self.tiling.warps, "enable_fp_fusion": True}
+        for name, blocks in launch.kernels:
+            getattr(self.module, name)[(rows * splits * blocks,)](*arguments, **options)
         for n, buffer in zip(launch.outputs, buffers, strict=True):
             outputs[n] = buffer[0] if buffer.shape[0] == 1 else buffer.sum(0)
 

@@ -5,7 +5,7 @@ a few scalars per item, multiply-adds over the channels do the rest. What is dif
 
 - Outputs summed over different maps are computed in different *passes*, each over its own CSR order: messages in the order of destinations, the
   gradient of the gathered features in the order of sources. Outputs per item join the pass that already reads most of what they need.
-- A pass cuts the paths into *groups* that share no output and runs them, and blocks of their channels, side by side in one launch.
+- A pass cuts the paths into *groups* that share no output and runs them, and blocks of their channels, side by side.
 - Sums over channels (gradients of the harmonics) are made per block; a second step adds the blocks. Rows with very many items (shared weights,
   species) are split, and a second step adds the parts. The order of every sum is fixed: results are bit-identical from run to run.
 """
@@ -20,6 +20,9 @@ from tesseral.kernels.spec import ITEM, OUTPUT, SHARED, Path, Program, Term
 
 _WARP = 32
 _MOST_TERMS = 20_000  # coefficients times terms beyond which the unrolled kernel would take minutes to compile
+_LONG = (
+    300  # statements of a kernel; Triton's compile time grows with their square, so groups beyond that get a kernel of their own
+)
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,12 @@ class Tiling:
 
     lanes: int = 128
     warps: int = 1
-    registers: int = 160
+    registers: int = 96
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One launch: the rows of ``axis`` (a map, or ``SHARED``: one row of all items) and the outputs computed while visiting their items."""
+    """A walk over the rows of ``axis`` (a map, or ``SHARED``: one row of all items) and the outputs computed while visiting their items."""
 
     axis: str
     outputs: tuple[int, ...]
@@ -42,18 +45,18 @@ class Pass:
 
 @dataclass(frozen=True)
 class Launch:
-    """What the executor must know of the generated kernel of a pass.
+    """What the executor must know of the generated kernels of a pass.
 
-    Its arguments are ``inputs``, ``outputs``, the maps gathered through, the order and pointers of the axis, and the sizes. ``partial`` are
-    the outputs with one part per block of channels, ``covered`` those every entry of which is written.
+    ``kernels`` holds their names and the numbers of blocks of channels they compute. Their arguments are ``inputs``, ``outputs``, the maps
+    gathered through, the order and pointers of the axis, and the sizes. ``partial`` are the outputs with one part per block of channels,
+    ``covered`` those every entry of which is written.
     """
 
-    name: str
+    kernels: tuple[tuple[str, int], ...]
     axis: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     maps: tuple[str, ...]
-    blocks: int
     partial: frozenset[int]
     covered: frozenset[int]
 
@@ -106,7 +109,7 @@ def emit(program: Program, scalar: str, tiling: Tiling) -> tuple[str, tuple[Laun
     launches = []
     for number, one in enumerate(passes(program)):
         emitter = _PassEmitter(program, f"pass{number}", one, scalar, tiling)
-        parts += [*emitter.functions, emitter.entry()]
+        parts += [*emitter.functions, *(emitter.entry(groups) for groups in emitter.kernels)]
         launches.append(emitter.launch())
     return "\n".join(parts), tuple(launches)
 
@@ -126,6 +129,8 @@ class _PassEmitter:
         ]  # fmt: skip
         self.functions: list[str] = []
         self.blocks: list[int] = []  # blocks of channels of each group
+        self.kernels: list[list[int]] = []  # the groups of each kernel
+        self.length = 0  # statements of the last kernel
         self.written: dict[int, list[set[int]]] = {n: [] for n in self.outputs}  # columns written by each group
         for number, paths in enumerate(self._groups()):
             self._group(number, paths)
@@ -159,6 +164,12 @@ class _PassEmitter:
         ):
             lanes //= 2
         body = _Body(self, extent, lanes, paths)
+        length = len(body.source())
+        if not self.kernels or self.length + length > _LONG:
+            self.kernels.append([])
+            self.length = 0
+        self.kernels[-1].append(number)
+        self.length += length
         signature = ", ".join(
             [*self.arguments, "order", "items", "rows", "splits", "row", "begin", "end", "place", "number", "block"]
         )
@@ -170,15 +181,18 @@ class _PassEmitter:
         for n, columns in body.written.items():
             self.written[n].append(columns)
 
-    def entry(self) -> str:
-        """The kernel: finds its row, its share of the row's items, its group and its block of channels."""
-        total = sum(self.blocks)
+    def _kernel_name(self, groups: list[int]) -> str:
+        return f"{self.name}_from{groups[0]}"
+
+    def entry(self, groups: list[int]) -> str:
+        """The kernel of some groups: finds its row, its share of the row's items, its group and its block of channels."""
+        total, skipped = sum(self.blocks[n] for n in groups), sum(self.blocks[: groups[0]])
         names = ", ".join([*self.arguments, "order", "pointers", "items", "rows", "splits"])
         lines = [
             '\n@triton.jit(do_not_specialize=["items", "rows", "splits"])',
-            f"def {self.name}({names}, ORDERED: tl.constexpr):",
+            f"def {self._kernel_name(groups)}({names}, ORDERED: tl.constexpr):",
             "    program = tl.program_id(0)",
-            f"    number = program % {total}",
+            f"    number = program % {total} + {skipped}",
             f"    split = (program // {total}) % splits",
             f"    row = (program // ({total} * splits)).to(tl.int64)",
             "    first = tl.load(pointers + row)",
@@ -188,16 +202,18 @@ class _PassEmitter:
             "    place = row + split * rows",
         ]
         passed = ", ".join([*self.arguments, "order", "items", "rows", "splits", "row", "begin", "end", "place", "number"])
-        start = 0
-        for number, count in enumerate(self.blocks):
-            if number == 0 and number == len(self.blocks) - 1:
-                lines.append("    if True:")
-            elif number == len(self.blocks) - 1:
-                lines.append("    else:")
+        for group in groups:
+            start = sum(self.blocks[:group])
+            call = f"{self.name}_group{group}({passed}, number - {start}, ORDERED)"
+            if len(groups) == 1:
+                lines.append(f"    {call}")
+            elif group == groups[-1]:
+                lines += ["    else:", f"        {call}"]
             else:
-                lines.append(f"    {'el' if number else ''}if number < {start + count}:")
-            lines.append(f"        {self.name}_group{number}({passed}, number - {start}, ORDERED)")
-            start += count
+                lines += [
+                    f"    {'if' if group == groups[0] else 'elif'} number < {start + self.blocks[group]}:",
+                    f"        {call}",
+                ]
         return "\n".join(lines) + "\n"
 
     def launch(self) -> Launch:
@@ -208,7 +224,13 @@ class _PassEmitter:
             if all(part == every for part in parts) if n in self.partial else set().union(*parts) == every:
                 covered.add(n)
         return Launch(
-            self.name, self.axis, tuple(self.inputs), self.outputs, self.maps, sum(self.blocks), self.partial, frozenset(covered)
+            tuple((self._kernel_name(groups), sum(self.blocks[n] for n in groups)) for groups in self.kernels),
+            self.axis,
+            tuple(self.inputs),
+            self.outputs,
+            self.maps,
+            self.partial,
+            frozenset(covered),
         )
 
 
