@@ -249,15 +249,15 @@ class GateTable:
     def run(self, mode: int, x: Tensor, g: Tensor | None, u: Tensor | None, y: Tensor | None, gx: Tensor | None) -> None:
         scalars, gates, gated, factors = self._numbers
         number = sum(s[1] for s in self.gates)
-        head = (mode, _threads(x.numel() * 8), x.shape[0], self.dim_in, self.dim_out, len(self.scalars), len(self.gates), len(self.gated))
+        head = (mode, _threads(x.numel() * 8), x.numel() // self.dim_in, self.dim_in, self.dim_out, len(self.scalars), len(self.gates), len(self.gated))
         tables = (number, scalars.address, gates.address, gated.address)
         packed = array.array("q", [*head, *tables, *map(_address, (x, g, u, y, gx))])
         _library(x.dtype).tesseral_gate(packed.buffer_info()[0], factors.address)
 
 
 def gate(x: Tensor, table: GateTable) -> Tensor:
-    """The gated features, (rows, dim_out)."""
-    y = x.new_empty(x.shape[0], table.dim_out)
+    """The gated features, (..., dim_out)."""
+    y = x.new_empty(*x.shape[:-1], table.dim_out)
     table.run(0, x, None, None, y, None)
     return y
 

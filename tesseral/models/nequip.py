@@ -182,7 +182,7 @@ class NequIPLayer(torch.nn.Module):
         self.radial = MLP(widths, normalization=math.sqrt(2), initialization="uniform", **factory)
         self.linear_out = Linear(self.convolution.irreps_out, self.gate.irreps_in, **factory)
         self.self_connection = SpeciesLinear(irreps_in, self.gate.irreps_in, attributes, **factory) if attributes else None
-        self.norm = 1 / math.sqrt(settings.num_neighbors or 1.0)
+        self.linear_in.plan = self.linear_in.plan.scaled(1 / math.sqrt(settings.num_neighbors or 1.0))
         self.irreps_in, self.irreps_out = irreps_in, self.gate.irreps_out
 
     def forward(
@@ -197,7 +197,7 @@ class NequIPLayer(torch.nn.Module):
         """New features of the nodes from those of their neighbours."""
         weights = self.radial(radial)
         edges = (graph.edge_index, graph.source_order, graph.destination_pointers)
-        messages = self.convolution(self.linear_in(x) * self.norm, harmonics, weights, *edges)
+        messages = self.convolution(self.linear_in(x), harmonics, weights, *edges)
         y = self.linear_out(messages)
         if self.self_connection is not None:
             y = y + self.self_connection(x, species, attributes)

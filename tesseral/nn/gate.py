@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tesseral.kernels import fused
 from tesseral.nn.activation import Normalized, ScalarFunction, _parity_out
 from tesseral.o3 import Irreps
+from tesseral.ops.fused import apply
 
 
 class Gate(nn.Module):
@@ -80,8 +82,15 @@ class Gate(nn.Module):
                         gate, used = gate + 1, 0
         self._gated = tuple(steps)
         self.irreps_out = Irreps(out)
+        self._table = self._compiled_table()
 
     def forward(self, x: Float[Tensor, "*batch dim_in"]) -> Float[Tensor, "*batch dim_out"]:
+        if self._table is None:
+            return self.definition(x)
+        return apply(_GateRule(self, self._table), x)
+
+    def definition(self, x: Float[Tensor, "*batch dim_in"]) -> Float[Tensor, "*batch dim_out"]:
+        """The gate in torch operations, for any functions."""
         pieces = [act(_channels(x, place)) for act, place in zip(self.acts_scalars, self._scalars, strict=True)]
         if self._gated:
             activated = [act(_channels(x, place)) for act, place in zip(self.acts_gates, self._gates, strict=True)]
@@ -92,8 +101,64 @@ class Gate(nn.Module):
                 pieces.append((block[..., start : start + number] * gate).flatten(-2))
         return torch.cat(pieces, dim=-1) if pieces else x
 
+    def _compiled_table(self) -> fused.GateTable | None:
+        """The gate in the terms of compiled code; None for functions that it does not know."""
+        known = [*map(_compiled, self.acts_scalars), *map(_compiled, self.acts_gates)]
+        if any(act is None for act in known) or not self.irreps_out.dim:
+            return None
+        acts = [act for act in known if act is not None]
+        scalars, column = [], 0
+        for (offset, _, _, start, number), act in zip(self._scalars, acts, strict=False):
+            scalars.append((offset + start, column, number, *act))
+            column += number
+        gates = [(p[0] + p[3], p[4], *act) for p, act in zip(self._gates, acts[len(scalars) :], strict=True)]
+        gated = []
+        for (offset, components, width, start, number), first, _ in self._gated:
+            gated.append((offset + start, width, components, first, number, column))
+            column += components * number
+        return fused.GateTable(self.irreps_in.dim, self.irreps_out.dim, tuple(scalars), tuple(gates), tuple(gated))
+
     def __repr__(self) -> str:
         return f"Gate({self.irreps_in} -> {self.irreps_out}, ir_mul)"
+
+
+class _GateRule:
+    """The gate, its gradient and second gradient."""
+
+    def __init__(self, gate: Gate, table: fused.GateTable) -> None:
+        self.gate, self.table = gate, table
+
+    def definition(self, *tensors: Tensor) -> Tensor:
+        return self.gate.definition(*tensors)
+
+    def value(self, *tensors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return fused.gate(tensors[0], self.table), ()
+
+    def gradient(
+        self, g: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        return [fused.gate_gradient(g, tensors[0], self.table)] if wanted[0] else [], ()
+
+    def second_gradient(
+        self,
+        cotangents: Sequence[Tensor | None],
+        g: Tensor,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        wanted: Sequence[bool],
+    ) -> list[Tensor | None] | None:
+        (u,) = cotangents
+        return None if u is None else list(fused.gate_second_gradient(u, g, tensors[0], self.table))
+
+
+_COMPILED = {nn.functional.silu: "silu", torch.tanh: "tanh", nn.functional.tanh: "tanh"}
+
+
+def _compiled(act: nn.Module) -> tuple[str, float] | None:
+    if isinstance(act, nn.Identity):
+        return "identity", 1.0
+    name = _COMPILED.get(act.act) if isinstance(act, Normalized) else None
+    return None if name is None else (name, act.scale)  # type: ignore[return-value]
 
 
 Place = tuple[int, int, int, int, int]  # offset, components and channels of a block of the input; first channel and number taken

@@ -52,14 +52,13 @@ def apply(rule: Rule, *tensors: Tensor) -> Tensor:
     return rule.definition(*tensors)
 
 
-def executed(ctx: Any, first: int) -> list[bool]:
-    """Which gradients of the inputs from number ``first`` on, all tensors, the running backward pass will use.
+def executed(ctx: Any) -> list[bool]:
+    """Which gradients of the inputs that are tensors the running backward pass will use.
 
     ``ctx.needs_input_grad`` only tells which have one.
     Forces are the gradient of positions alone: without this, every pass for them would compute the gradients of all weights.
     """
-    needed = ctx.needs_input_grad[first:]
-    return [need and _will_run(node) for need, (node, _) in zip(needed, ctx.next_functions, strict=True)]
+    return [_will_run(node) for node, _ in ctx.next_functions]
 
 
 def _will_run(node: Any) -> bool:
@@ -83,7 +82,7 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         tensors, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        wanted = executed(ctx, 1)
+        wanted = executed(ctx)
         if fused.available(g, *tensors):
             found = iter(_Gradient.apply(ctx.rule, wanted, ctx.count, g, *tensors, *kept))
         else:
@@ -108,7 +107,7 @@ class _Gradient(torch.autograd.Function):
         spread = [next(given) if want else None for want in ctx.wanted]
         g, *tensors = ctx.saved_tensors[: ctx.count + 1]
         kept = ctx.saved_tensors[ctx.count + 1 :]
-        wanted = executed(ctx, 3)[: ctx.count + 1]
+        wanted = executed(ctx)[: ctx.count + 1]
         second = None
         if not torch.is_grad_enabled() and fused.available(g, *tensors, *spread):
             spread = [None if c is None else c.contiguous() for c in spread]

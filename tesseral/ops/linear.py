@@ -6,18 +6,20 @@ and write those matrices in place: no block is copied, gathered or concatenated,
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from tesseral.kernels import fused
 from tesseral.o3 import Irreps
+from tesseral.ops.fused import apply, executed
 
 MANY_ROWS = 128
-"""From here on writing in place is faster than copying blocks: measured on CPUs for widths of 32 to 128 channels."""
+"""Without compiled code, from here on writing in place is faster than copying blocks: measured on CPUs for 32 to 128 channels."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,19 @@ class LinearPlan:
     @cached_property
     def bias_numel(self) -> int:
         return sum(self.blocks_out[i][2] for i in self.biased)
+
+    @cached_property
+    def compiled(self) -> fused.Blocks:
+        """The same in the terms of the compiled code (layout ``ir_mul``)."""
+        ends = [(self.blocks_in[p.i_in], self.blocks_out[p.i_out], p) for p in self.paths]
+        rows = [(a, n, b, m, components, p.start, p.coefficient) for (a, components, n), (b, _, m), p in ends if n * m]
+        return fused.Blocks(tuple(rows), self.dim_in, self.dim_out, self.weight_numel)
+
+    def scaled(self, factor: float) -> "LinearPlan":
+        """The plan of the map times ``factor``."""
+        paths = tuple(replace(p, coefficient=p.coefficient * factor) for p in self.paths)
+        groups = tuple((i_out, start, coefficient * factor, i_ins) for i_out, start, coefficient, i_ins in self.groups)
+        return replace(self, paths=paths, groups=groups)
 
 
 def linear_plan(
@@ -162,8 +177,76 @@ def _groups(paths: Sequence[LinearPath], first: Irreps, last: Irreps) -> tuple[t
     return tuple(groups)
 
 
+def linear_by_group(
+    x: Float[Tensor, "rows dim_in"], group: Int[Tensor, " rows"], weight: Float[Tensor, "groups weight_numel"], plan: LinearPlan
+) -> Float[Tensor, "rows dim_out"]:
+    """The linear map whose weights are those of the row's group.
+
+    >>> plan = linear_plan("1x0e", "1x0e")
+    >>> linear_by_group(torch.ones(3, 1), torch.tensor([1, 0, 1]), torch.tensor([[2.0], [3.0]]), plan).T
+    tensor([[3., 2., 3.]])
+    """
+    return apply(_ByGroup(plan, group), x, weight)
+
+
 def _blocks(irreps: Irreps) -> tuple[tuple[int, int, int], ...]:
     return tuple((s.start, ir.dim, mul) for s, (mul, ir) in zip(irreps.slices(), irreps, strict=True))
+
+
+# Up to this many groups, all products for every row are cheaper than gathering a matrix for each.
+_FEW_GROUPS = 8
+
+
+class _ByGroup:
+    """The rule of :func:`linear_by_group`, which is linear in both tensors."""
+
+    def __init__(self, plan: LinearPlan, group: Tensor) -> None:
+        self.plan, self.group = plan, group
+
+    def definition(self, *tensors: Tensor) -> Tensor:
+        x, weight = tensors
+        if weight.shape[0] > _FEW_GROUPS:
+            return _by_blocks(x, weight[self.group], self.plan)
+        all_groups = _by_blocks(x[:, None, :], weight, self.plan)
+        where = self.group[:, None, None].expand(-1, 1, all_groups.shape[2])
+        return all_groups.gather(1, where).squeeze(1)
+
+    def value(self, *tensors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x, weight = tensors
+        order = torch.argsort(self.group, stable=True)
+        starts = torch.arange(weight.shape[0] + 1, device=x.device)
+        pointers = torch.searchsorted(self.group[order], starts)
+        return fused.linear(x, weight, self.plan.compiled, False, (order, pointers)), (order, pointers)
+
+    def gradient(
+        self, g: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        blocks, groups, found = self.plan.compiled, (kept[0], kept[1]), []
+        if wanted[0]:
+            found.append(fused.linear(g, tensors[1], blocks.transposed(), True, groups))
+        if wanted[1]:
+            found.append(fused.outer(tensors[0], g, blocks, groups))
+        return found, ()
+
+    def second_gradient(
+        self,
+        cotangents: Sequence[Tensor | None],
+        g: Tensor,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        wanted: Sequence[bool],
+    ) -> list[Tensor | None] | None:
+        (dx, dweight), (x, weight), groups = cotangents, tensors, (kept[0], kept[1])
+        blocks = self.plan.compiled
+        of_g = of_x = of_weight = None
+        if dx is not None:
+            of_g = fused.linear(dx, weight, blocks, False, groups) if wanted[0] else None
+            of_weight = fused.outer(dx, g, blocks, groups) if wanted[2] else None
+        if dweight is not None:
+            more = fused.linear(x, dweight, blocks, False, groups) if wanted[0] else None
+            of_g = more if of_g is None else of_g + more
+            of_x = fused.linear(g, dweight, blocks.transposed(), True, groups) if wanted[1] else None
+        return [of_g, of_x, of_weight]
 
 
 def _bias_row(bias: Tensor, plan: LinearPlan) -> Tensor:
@@ -207,7 +290,7 @@ def _in_place(x: Tensor, weight: Tensor, plan: LinearPlan) -> bool:
         and not torch.compiler.is_compiling()
         and not torch._C._len_torch_dispatch_stack()
         and not torch.is_autocast_enabled(x.device.type)
-        and x.numel() >= MANY_ROWS * plan.dim_in  # last: a guard on the batch, for a tracer
+        and (fused.available(x, weight) or x.numel() >= MANY_ROWS * plan.dim_in)  # last: a guard on the batch, for a tracer
     )
 
 
@@ -218,8 +301,10 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, plan: LinearPlan, transpose: bool) -> Tensor:
-        blocks_in, blocks_out = (plan.blocks_out, plan.blocks_in) if transpose else (plan.blocks_in, plan.blocks_out)
         x, weight = _rows(x), weight.contiguous()
+        if fused.available(x, weight):
+            return fused.linear(x, weight, plan.compiled.transposed() if transpose else plan.compiled, transpose)
+        blocks_in, blocks_out = (plan.blocks_out, plan.blocks_in) if transpose else (plan.blocks_in, plan.blocks_out)
         result = x.new_empty(x.shape[0], plan.dim_in if transpose else plan.dim_out)
         written = set()
         for path in plan.paths:
@@ -250,9 +335,10 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        grad_x = _Linear.apply(grad, weight, ctx.plan, not ctx.transpose) if ctx.needs_input_grad[0] else None
+        of_x, of_weight = executed(ctx)
+        grad_x = _Linear.apply(grad, weight, ctx.plan, not ctx.transpose) if of_x else None
         grad_weight = None
-        if ctx.needs_input_grad[1]:
+        if of_weight:
             grad_weight = _Outer.apply(grad, x, ctx.plan) if ctx.transpose else _Outer.apply(x, grad, ctx.plan)
         return grad_x, grad_weight, None, None
 
@@ -282,6 +368,8 @@ class _Outer(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, y: Tensor, plan: LinearPlan) -> Tensor:
         x, y = _rows(x), _rows(y)
+        if fused.available(x, y):
+            return fused.outer(x, y, plan.compiled).flatten()
         result = x.new_empty(plan.weight_numel)
         for path in plan.paths:
             a, components, n = plan.blocks_in[path.i_in]
@@ -303,8 +391,9 @@ class _Outer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, y = ctx.saved_tensors
-        grad_x = _Linear.apply(y, grad, ctx.plan, True) if ctx.needs_input_grad[0] else None
-        grad_y = _Linear.apply(x, grad, ctx.plan, False) if ctx.needs_input_grad[1] else None
+        of_x, of_y = executed(ctx)
+        grad_x = _Linear.apply(y, grad, ctx.plan, True) if of_x else None
+        grad_y = _Linear.apply(x, grad, ctx.plan, False) if of_y else None
         return grad_x, grad_y, None
 
     @staticmethod

@@ -62,13 +62,12 @@ def with_golden_weights(case: str) -> NequIP:
 def fill_self_connection(layer: torch.nn.Module, flat: torch.Tensor) -> None:
     """The weights of a FullyConnectedTensorProduct, one (mul_in, attributes, mul_out) after the other, input outer."""
     start = 0
-    for mul, ir in layer.irreps_in:
-        for (mul_out, ir_out), weight in zip(layer.irreps_out, layer.weights, strict=True):
-            if ir == ir_out:
-                size = mul * layer.attributes * mul_out
-                weight.copy_(flat[start : start + size].view(mul, layer.attributes, mul_out))
-                start += size
-    assert start == flat.numel()
+    for path in layer.plan.paths:
+        mul, mul_out = layer.irreps_in[path.i_in].mul, layer.irreps_out[path.i_out].mul
+        block = flat[start * layer.attributes : (start + mul * mul_out) * layer.attributes].view(mul, layer.attributes, mul_out)
+        layer.weight[:, path.start : path.start + mul * mul_out] = block.transpose(0, 1).flatten(1)
+        start += mul * mul_out
+    assert start * layer.attributes == flat.numel()
 
 
 def small(lmax: int = 2, dtype: torch.dtype = torch.float64, **changes) -> NequIP:

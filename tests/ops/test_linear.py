@@ -4,6 +4,7 @@ import e3nn.o3
 import pytest
 import torch
 
+from tesseral.kernels import fused
 from tesseral.o3 import to_layout
 from tesseral.ops.linear import MANY_ROWS, _by_blocks, _Linear, linear, linear_plan
 from tests.contracts import EAGER, GRAPH, Case, name_of
@@ -51,7 +52,8 @@ def test_contract_graph(check):
     check(CASES[1])
 
 
-def test_many_rows_are_written_in_place(monkeypatch):
+def test_without_compiled_code_many_rows_are_written_in_place(monkeypatch):
+    monkeypatch.setattr(fused, "available", lambda *tensors: False)
     x, w = torch.randn(MANY_ROWS, PLAN.dim_in), torch.randn(PLAN.weight_numel)
     expected = _by_blocks(x, w, PLAN)
     calls = []
