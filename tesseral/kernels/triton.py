@@ -1,6 +1,8 @@
-"""Generated Triton kernels for GPUs: written once as Python source, cached on disk by content, compiled by Triton when first launched.
+"""Generated Triton kernels for GPUs: Python source cached on disk by content, compiled by Triton at the first launch.
 
-With ``TRITON_INTERPRET=1`` in the environment before Triton is first imported, the same kernels run on the CPU, slowly, to be checked.
+With ``TRITON_INTERPRET=1`` in the environment before Triton is first imported, the same kernels run on the CPU, slowly, to be
+checked. They have been compiled for Ampere, Hopper and MI300 and run under the interpreter; on a GPU they have not been run yet:
+``python -m benchmarks.gpu_convolution`` checks and measures them there.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def refusal(program: Program, device: torch.device, dtype: torch.dtype) -> str |
     if device.type != "cpu":
         return f"triton kernels run on CUDA and ROCm devices; the tensors are on {device}"
     if os.environ.get("TRITON_INTERPRET") != "1":
-        return "triton kernels run on GPUs and the tensors are on the CPU (with TRITON_INTERPRET=1 they are interpreted there, slowly)"
+        return "triton kernels run on GPUs and the tensors are on the CPU (TRITON_INTERPRET=1 interprets them there, slowly)"
     if not _interpreted():
         return "TRITON_INTERPRET=1 was set after triton had been imported; set it before Python starts"
     return None
@@ -75,7 +77,7 @@ def source(program: Program, dtype: torch.dtype, tiling: Tiling | None = None) -
 
 
 def load(text: str) -> ModuleType:
-    """The module of a generated source. Triton reads its functions back from the file, so it lies in the cache folder, named by content."""
+    """The module of a generated source: a file in the cache folder named by content, for Triton reads functions from files."""
     name = f"tesseral_triton_{hashlib.sha256(text.encode()).hexdigest()[:40]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -87,7 +89,8 @@ def load(text: str) -> ModuleType:
             file.write(text)
         os.replace(temporary, path)
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -111,7 +114,7 @@ class Kernel:
         counts = {ITEM: items, SHARED: 1, **dict(zip(self.program.form.indices, rows, strict=True))}
         if items == 0:
             return tuple(tensors[0].new_zeros(counts[slot.index], slot.dim) for slot in self.program.output_slots)
-        named = {name: m for name, m in zip(self.program.form.indices, maps, strict=True)}
+        named = dict(zip(self.program.form.indices, maps, strict=True))
         if tensors[0].device.type == "cpu":
             for name, m in named.items():
                 _check(m, counts[name], name)
@@ -164,7 +167,7 @@ def _splits(items: int, rows: int) -> int:
 
 
 def _ordered(m: IndexMap, rows: int, name: str) -> tuple[Tensor | None, Tensor]:
-    """The order of the items by row (None when they are in order) and the CSR pointers. What the map states about itself is trusted."""
+    """The order of the items by row (None when they are in order) and CSR pointers. What the map states is trusted."""
     if m.pointers is not None:
         return None if m.order is None else m.order.contiguous(), m.pointers.contiguous()
     if m.order is not None:
@@ -192,6 +195,6 @@ def kernel(program: Program, dtype: torch.dtype, tiling: Tiling = Tiling()) -> K
 def execute(program: Program, tensors: Sequence[Tensor], maps: Sequence[IndexMap], rows: Sequence[int]) -> tuple[Tensor, ...]:
     """Run ``program``; arguments as in :func:`tesseral.kernels.reference.execute`.
 
-    On a GPU, orders and pointers given with a map are trusted, and an index that has to be sorted is checked without waiting for the device.
+    On a GPU, given orders and pointers are trusted; an index that has to be sorted is checked without waiting for the result.
     """
     return kernel(program, tensors[0].dtype)(tensors, maps, rows)

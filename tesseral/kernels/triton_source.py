@@ -1,13 +1,15 @@
-"""Triton for the channelwise programs: one program per row of the visited map and block of channels, sums in registers, nothing atomic.
+"""Triton for the channelwise programs: one program per row and block of channels, sums in registers, nothing atomic.
 
-The roles of the slots and the *B-form* are those of :mod:`tesseral.kernels.cpu_source`: the fold operand (harmonics) and the coefficients make
-a few scalars per item, multiply-adds over the channels do the rest. What is different on a GPU:
+The roles of the slots and the *B-form* are those of :mod:`tesseral.kernels.cpu_source`: the fold operand (harmonics) and the
+coefficients make a few scalars per item, multiply-adds over the channels do the rest. What is different on a GPU:
 
-- Outputs summed over different maps are computed in different *passes*, each over its own CSR order: messages in the order of destinations, the
-  gradient of the gathered features in the order of sources. Outputs per item join the pass that already reads most of what they need.
+- Outputs summed over different maps are computed in different *passes*, each over its own CSR order: messages in the order of
+  destinations, the gradient of the gathered features in the order of sources. Outputs per item join the pass that already reads
+  most of what they need.
 - A pass cuts the paths into *groups* that share no output and runs them, and blocks of their channels, side by side.
-- Sums over channels (gradients of the harmonics) are made per block; a second step adds the blocks. Rows with very many items (shared weights,
-  species) are split, and a second step adds the parts. The order of every sum is fixed: results are bit-identical from run to run.
+- Sums over channels (gradients of the harmonics) are made per block; a second step adds the blocks. Rows with very many items
+  (shared weights, species) are split, and a second step adds the parts. The order of every sum is fixed: results are
+  bit-identical from run to run.
 """
 
 from __future__ import annotations
@@ -20,15 +22,13 @@ from tesseral.kernels.spec import ITEM, OUTPUT, SHARED, Path, Program, Term
 
 _WARP = 32
 _MOST_TERMS = 20_000  # coefficients times terms beyond which the unrolled kernel would take minutes to compile
-_LONG = (
-    300  # statements of a kernel; Triton's compile time grows with their square, so groups beyond that get a kernel of their own
-)
+_LONG = 300  # statements of a kernel; Triton's compile time grows with their square, so longer passes are several kernels
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How channels are cut: at most ``lanes`` (a power of two) in a block run by ``warps`` warps, fewer where a thread would need more than
-    about ``registers`` registers."""
+    """How channels are cut: at most ``lanes`` (a power of two) in a block run by ``warps`` warps, fewer where a thread
+    would need more than about ``registers`` registers for what lives through the loop."""
 
     lanes: int = 128
     warps: int = 1
@@ -37,7 +37,7 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Pass:
-    """A walk over the rows of ``axis`` (a map, or ``SHARED``: one row of all items) and the outputs computed while visiting their items."""
+    """A walk over the rows of ``axis`` (a map, or ``SHARED``: one row of all items) and the outputs computed at their items."""
 
     axis: str
     outputs: tuple[int, ...]
@@ -47,9 +47,9 @@ class Pass:
 class Launch:
     """What the executor must know of the generated kernels of a pass.
 
-    ``kernels`` holds their names and the numbers of blocks of channels they compute. Their arguments are ``inputs``, ``outputs``, the maps
-    gathered through, the order and pointers of the axis, and the sizes. ``partial`` are the outputs with one part per block of channels,
-    ``covered`` those every entry of which is written.
+    ``kernels`` holds their names and the numbers of blocks of channels they compute. Their arguments are ``inputs``, ``outputs``,
+    the maps gathered through, the order and pointers of the axis, and the sizes. ``partial`` are the outputs with one part per
+    block of channels, ``covered`` those every entry of which is written.
     """
 
     kernels: tuple[tuple[str, int], ...]
@@ -71,7 +71,7 @@ def refuse(program: Program) -> Roles:
 
 
 def passes(program: Program) -> tuple[Pass, ...]:
-    """The launches of a program: one per map that outputs are summed over; outputs per item go where they cost the fewest reads."""
+    """The passes of a program: one per map that outputs are summed over; outputs per item go where they cost the fewest reads."""
     by_axis: dict[str, list[int]] = {}
     items = []
     for number, slot in enumerate(program.output_slots):
@@ -124,9 +124,8 @@ class _PassEmitter:
         self.partial = frozenset(
             n for n in self.outputs if program.outputs[n][0].slot == self.roles.fold and self.roles.fold_is_free
         )
-        self.arguments = [
-            *(f"in{n}" for n in self.inputs), *(f"out{n}" for n in self.outputs), *(f"index{self.form.indices.index(m)}" for m in self.maps),
-        ]  # fmt: skip
+        self.arguments = [f"in{n}" for n in self.inputs] + [f"out{n}" for n in self.outputs]
+        self.arguments += [f"index{self.form.indices.index(m)}" for m in self.maps]
         self.functions: list[str] = []
         self.blocks: list[int] = []  # blocks of channels of each group
         self.kernels: list[list[int]] = []  # the groups of each kernel
@@ -136,7 +135,7 @@ class _PassEmitter:
             self._group(number, paths)
 
     def _groups(self) -> list[list[Path]]:
-        """The paths in groups: those that read the same segment of left or write the same segment of an output belong together."""
+        """The paths in groups: together are those that read the same segment of left or write the same segment of an output."""
         keys = []
         for p in self.form.paths:
             found: set[tuple] = {("left", p.segments[self.roles.left])}
@@ -235,7 +234,7 @@ class _PassEmitter:
 
 
 class _Body:
-    """The statements of one group for one block of channels: ``head`` before the loop over items, ``loop``, and ``tail`` after it."""
+    """The statements of one group for one block of channels: ``head`` before the loop over items, ``loop``, ``tail`` after it."""
 
     def __init__(self, emitter: _PassEmitter, extent: int, lanes: int, paths: list[Path]) -> None:
         self.emitter, self.program, self.form, self.roles = emitter, emitter.program, emitter.form, emitter.roles

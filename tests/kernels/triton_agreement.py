@@ -32,7 +32,7 @@ def runs_here():
 
 
 def inputs(program, **settings):
-    tensors, maps, rows = programs.inputs(program, **{"items": 7, "rows": 5, **settings})
+    tensors, maps, rows = programs.inputs(program, **{"items": 5, "rows": 4, **settings})
     return [t.to(DEVICE) for t in tensors], [IndexMap(m.index.to(DEVICE)) for m in maps], rows
 
 
@@ -56,7 +56,13 @@ def assert_agreement(program, tensors, maps, rows, tiling=None):
 def test_convolution(name, order, dtype):
     program = programs.derivatives(ConvolutionPlan(*IRREPS[name]).program)[order]
     assert_agreement(program, *inputs(program, dtype=dtype))
-    assert_agreement(program, *inputs(program, dtype=dtype, items=0))
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_no_items(order):
+    program = programs.derivatives(ConvolutionPlan(*IRREPS["uneven"]).program)[order]
+    assert_agreement(program, *inputs(program, items=0))
+    assert_agreement(program, *inputs(program, items=0, rows=0))
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
@@ -87,13 +93,12 @@ def test_several_blocks_of_channels(order):
 def test_other_channelwise_programs(make, order, monkeypatch):
     program = programs.derivatives(make())[order]
     found = assert_agreement(program, *inputs(program))
-    monkeypatch.setattr(triton, "_LONG_ROW", 0)
     monkeypatch.setattr(triton, "_splits", lambda items, rows: 3)
     for a, b in zip(found, assert_agreement(program, *inputs(program)), strict=True):
         torch.testing.assert_close(a, b)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(programs.descriptions())
 def test_random_programs(description):
     program = programs.build(description)
@@ -120,7 +125,7 @@ def test_indices_out_of_range_are_refused():
     program = ConvolutionPlan(*IRREPS["three"]).program
     tensors, maps, rows = inputs(program)
     maps[0].index[3] = rows[0]
-    with pytest.raises(ValueError, match="'source' must lie in 0..4; found 0..5"):
+    with pytest.raises(ValueError, match=r"'source' must lie in 0\.\.3; found 0\.\.4"):
         triton.execute(program, tensors, maps, rows)
 
 
