@@ -1,4 +1,4 @@
-"""Calls of the compiled C++ of :mod:`tesseral.kernels.fused_source`: matrix products by blocks, perceptrons, gates.
+"""Calls of the compiled C++ of :mod:`tesseral.kernels.fused_source`: matrix products by blocks, perceptrons, gates, radial functions.
 
 Functions of plain CPU tensors without autograd; :mod:`tesseral.ops` makes differentiable operations of them. Each takes contiguous
 tensors of one dtype, float32 or float64, and returns new ones.
@@ -48,7 +48,7 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 @functools.cache
 def _library(dtype: torch.dtype) -> ctypes.CDLL:
     library = cpu_build.load(fused_source.emit(_SCALARS[dtype], cpu_build.target()))
-    for name in ("linear", "outer", "perceptron", "gate"):
+    for name in ("linear", "outer", "perceptron", "gate", "bessel"):
         function = getattr(library, f"tesseral_{name}")
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
     return library
@@ -274,3 +274,43 @@ def gate_second_gradient(u: Tensor, g: Tensor, x: Tensor, table: GateTable) -> t
     gg, gx = torch.empty_like(g), torch.empty_like(x)
     table.run(2, x, g, u, gg, gx)
     return gg, gx
+
+
+@dataclass(frozen=True)
+class Bessel:
+    """Radial functions a sin(n pi r / cutoff) / r, n = 1..number, times the polynomial cutoff of a power, of vectors (rows, 3)."""
+
+    number: int
+    cutoff: float
+    factor: float
+    power: float
+
+    @cached_property
+    def _constants(self) -> Numbers:
+        return Numbers("d", [self.cutoff, self.factor, float(self.power)])
+
+    def run(self, mode: int, vectors: Tensor, g: Tensor | None, u: Tensor | None, y: Tensor | None, gv: Tensor | None) -> None:
+        rows = vectors.shape[0]
+        packed = array.array("q", [mode, _threads(rows * 64), rows, self.number, *map(_address, (vectors, g, u, y, gv))])
+        _library(vectors.dtype).tesseral_bessel(packed.buffer_info()[0], self._constants.address)
+
+
+def bessel(vectors: Tensor, functions: Bessel) -> Tensor:
+    """The functions' values, (rows, number)."""
+    y = vectors.new_empty(vectors.shape[0], functions.number)
+    functions.run(0, vectors, None, None, y, None)
+    return y
+
+
+def bessel_gradient(g: Tensor, vectors: Tensor, functions: Bessel) -> Tensor:
+    """The gradient of <g, values> with respect to the vectors."""
+    gv = torch.empty_like(vectors)
+    functions.run(1, vectors, g, None, None, gv)
+    return gv
+
+
+def bessel_second_gradient(u: Tensor, g: Tensor, vectors: Tensor, functions: Bessel) -> tuple[Tensor, Tensor]:
+    """Gradients of <u, bessel_gradient> with respect to g and the vectors."""
+    gg, gv = torch.empty_like(g), torch.empty_like(vectors)
+    functions.run(2, vectors, g, u, gg, gv)
+    return gg, gv

@@ -1,4 +1,4 @@
-"""C++ of the operations around the multilinear programs: small matrix products, perceptrons, gates.
+"""C++ of the operations around the multilinear programs: small matrix products, perceptrons, gates, radial functions.
 
 One source for a scalar type and a vector unit. Matrix products go by register tiles, ``ROWS`` rows by ``PANEL`` columns, whose right factor
 is packed into panels of columns; rows are reached by pointers, so that they may lie anywhere. Every operation has its value, its gradient
@@ -22,13 +22,14 @@ def emit(real: str, target: Target) -> str:
     parts = [_PRELUDE, _exponential(real), _POINTWISE]
     parts += [_tile(rows, vectors) for rows in range(1, _ROWS + 1)]
     names = ", ".join(f"tile{rows}" for rows in range(1, _ROWS + 1))
-    parts += [f"static void (*const tiles[])(TILE_ARGUMENTS) = {{{names}}};", _PRODUCTS, _LINEAR, _PERCEPTRON, _GATE]
+    parts += [f"static void (*const tiles[])(TILE_ARGUMENTS) = {{{names}}};", _PRODUCTS, _LINEAR, _PERCEPTRON, _GATE, _BESSEL]
     defines = {"real": real, "LANES": lanes, "VECTORS": vectors, "ROWS": _ROWS, "BITS": "int" if real == "float" else "i64"}
     head = ["typedef long long i64;", *(f"#define {name} {value}" for name, value in defines.items())]
     return "\n".join([*head, *parts])
 
 
 _PRELUDE = r"""
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #ifdef _OPENMP
@@ -431,6 +432,57 @@ extern "C" void tesseral_gate(const i64* p, const double* scale) {
       }
     }
     free(f);
+  }
+}
+"""
+
+_BESSEL = r"""
+// R_n(r) = a sin(w_n r) / r times the polynomial cutoff of power q, with w_n = n pi / cutoff, for vectors of length r. mode 0: R; 1: gradient
+// of <g, R> by the vectors; 2: with u the cotangent of that gradient, gradients of g and of the vectors. In double precision throughout.
+extern "C" void tesseral_bessel(const i64* p, const double* constants) {
+  i64 mode = p[0], threads = p[1], rows = p[2], number = p[3];
+  const real *v0 = (const real*)p[4], *g0 = (const real*)p[5], *u0 = (const real*)p[6]; real *y0 = (real*)p[7], *gv0 = (real*)p[8];
+  double cutoff = constants[0], a = constants[1], q = constants[2], pi = 3.14159265358979323846;
+  #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+  for (i64 row = 0; row < rows; row++) {
+    const real *v = v0 + 3 * row, *g = g0 + row * number; real* y = y0 + row * number;
+    double x[3] = {v[0], v[1], v[2]}, r = std::sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2]), t = r / cutoff;
+    double inverse = r > 0 ? 1 / r : 0, along = 0, first = 0, second = 0, f = 0, f1 = 0, f2 = 0;
+    if (t < 1) {
+      double power = std::pow(t, q - 2), k = q * (q + 1) * (q + 2) / 2, left = 1 - t;
+      f = 1 - power * t * t * ((q + 1) * (q + 2) / 2 - t * (q * (q + 2) - t * (q * (q + 1) / 2)));
+      f1 = -k * power * t * left * left / cutoff;
+      f2 = -k * power * left * ((q - 1) * left - 2 * t) / (cutoff * cutoff);
+    }
+    if (mode == 2) {
+      const real* u = u0 + 3 * row;
+      for (int k = 0; k < 3; k++) along += u[k] * x[k] * inverse;
+    }
+    double s1 = std::sin(pi * t), c1 = std::cos(pi * t), s = 0, c = 1;
+    for (i64 n = 0; n < number; n++) {
+      double w = (n + 1) * pi / cutoff, z = w * r, next = s * c1 + c * s1, b, b1, b2;
+      c = c * c1 - s * s1; s = next;
+      if (z < 0.3) {
+        double h = z * z;
+        b = a * w * (1 - h / 6 * (1 - h / 20 * (1 - h / 42 * (1 - h / 72))));
+        b1 = -a * w * w * z / 3 * (1 - h / 10 * (1 - h / 28 * (1 - h / 54 * (1 - h / 88))));
+        b2 = -a * w * w * w / 3 * (1 - 3 * h / 10 * (1 - 5 * h / 84 * (1 - 7 * h / 270 * (1 - 9 * h / 616))));
+      } else {
+        b = a * s * inverse;
+        b1 = (a * w * c - b) * inverse;
+        b2 = (-a * w * w * s - 2 * b1) * inverse;
+      }
+      if (mode == 0) { y[n] = b * f; continue; }
+      double slope = b1 * f + b * f1;
+      first += g[n] * slope;
+      if (mode == 2) { second += g[n] * (b2 * f + 2 * b1 * f1 + b * f2); y[n] = along * slope; }
+    }
+    if (mode)
+      for (int k = 0; k < 3; k++) {
+        double unit = x[k] * inverse;
+        if (mode == 1) gv0[3 * row + k] = first * unit;
+        else gv0[3 * row + k] = r > 0 ? unit * along * second + first * (u0[3 * row + k] - along * unit) * inverse : u0[3 * row + k] * second;
+      }
   }
 }
 """

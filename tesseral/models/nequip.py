@@ -16,12 +16,13 @@ from tesseral.nn import (
     Gate,
     Linear,
     PolynomialCutoff,
+    RadialEmbedding,
     SpeciesEmbedding,
     SpeciesLinear,
 )
 from tesseral.nn.pair import ZBL
-from tesseral.o3 import Irrep, Irreps, spherical_harmonics
-from tesseral.ops import scatter
+from tesseral.o3 import Irrep, Irreps
+from tesseral.ops import scatter, spherical_harmonics
 
 AtomicNumber = Annotated[int, Field(ge=1, le=118)]
 
@@ -94,8 +95,8 @@ class NequIP(torch.nn.Module):
         )
         self.irreps_sh = Irreps.spherical_harmonics(settings.lmax)
         self.embedding = SpeciesEmbedding(self.species, channels[0], **factory)
-        self.basis = BesselBasis(settings.cutoff, settings.num_basis, "nequip")
-        self.envelope = PolynomialCutoff(settings.cutoff, settings.cutoff_power)
+        basis = BesselBasis(settings.cutoff, settings.num_basis, "nequip")
+        self.radial = RadialEmbedding(basis, PolynomialCutoff(settings.cutoff, settings.cutoff_power))
 
         irreps = Irreps([(channels[0], (0, 1))])
         layers = []
@@ -144,9 +145,8 @@ class NequIP(torch.nn.Module):
     ) -> Float[Tensor, "nodes channels"]:
         """Invariant features of each atom before the readout."""
         vectors = edge_vectors.to(self.dtype)
-        lengths = torch.linalg.vector_norm(vectors, dim=1)
         harmonics = spherical_harmonics(self.irreps_sh, vectors, normalize=True, normalization="component")
-        radial = self.basis(lengths) * self.envelope(lengths)[:, None]
+        radial = self.radial(vectors)
         attributes = self.embedding.weight
         x = attributes[species]
         for layer in self.layers:

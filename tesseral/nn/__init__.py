@@ -11,6 +11,7 @@ from tesseral.nn.linear import Linear
 from tesseral.nn.mlp import MLP, FullyConnectedNet
 from tesseral.nn.norm import BatchNorm, LayerNorm, Norm, NormActivation
 from tesseral.nn.radial import BesselBasis, ExponentialNormalBasis, GaussianBasis, SoftOneHot, sinc, soft_one_hot
+from tesseral.nn.radial_embedding import RadialEmbedding
 from tesseral.nn.species_linear import SpeciesLinear
 from tesseral.nn.tensor_product import (
     ElementwiseTensorProduct,
@@ -44,6 +45,7 @@ __all__ = [
     "NormActivation",
     "Normalized",
     "PolynomialCutoff",
+    "RadialEmbedding",
     "SoftOneHot",
     "SpeciesEmbedding",
     "SpeciesLinear",
