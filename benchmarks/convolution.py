@@ -1,4 +1,4 @@
-"""The fused convolution against e3nn, each in a process of its own with the default malloc, interleaved; and the memory roofline.
+"""The fused convolution against its peers, each in a process of its own with the default malloc, interleaved; and the roofline.
 
 python -m benchmarks.convolution --rounds 9 --threads 2
 """
@@ -8,24 +8,32 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import sys
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
 
-from benchmarks.interleave import Worker, compare
+from benchmarks.environment import Environment
+from benchmarks.interleave import compare
 
-WORKER = Path(__file__).parent / "workers" / "convolution.py"
+TITLE = "Convolution: gather, channelwise product, sum at the destination"
+NOTE = (
+    "Columns e3nn and cuet: how many times slower. *backward* includes forward, *double* (double backward) both. "
+    "*roofline* is the distance from the compulsory bytes over the triad bandwidth of the same rounds; *memory* the growth of "
+    "the peak during the first call over operands and results; *first call* includes the compiler (with an empty cache)."
+)
+PEERS = ("e3nn", "cuet")
+RADIAL_WIDTH = 64
 
 
 def equal(channels: int, lmax: int) -> str:
     return "+".join(f"{channels}x{l}{'eo'[l % 2]}" for l in range(lmax + 1))
 
 
-# irreps, lmax, nodes, neighbours, dtype, order of edges
-PROBLEMS = {
+# irreps, lmax, nodes, neighbours, dtype, order of edges, and the width of a radial network whose last layer is included
+PROBLEMS: dict[str, tuple] = {
     "32, lmax 2": (equal(32, 2), 2, 2000, 25, "float32", "sorted"),
     "64, lmax 2": (equal(64, 2), 2, 2000, 25, "float32", "sorted"),
+    "32, lmax 2, radial layer": (equal(32, 2), 2, 2000, 25, "float32", "sorted", RADIAL_WIDTH),
+    "64, lmax 2, radial layer": (equal(64, 2), 2, 2000, 25, "float32", "sorted", RADIAL_WIDTH),
     "32, lmax 2, unsorted": (equal(32, 2), 2, 2000, 25, "float32", "unsorted"),
     "32, lmax 2, float64": (equal(32, 2), 2, 2000, 25, "float64", "sorted"),
     "20, lmax 2": (equal(20, 2), 2, 2000, 25, "float32", "sorted"),
@@ -34,20 +42,45 @@ PROBLEMS = {
     "32, lmax 2, 20 nodes": (equal(32, 2), 2, 20, 20, "float32", "sorted"),
 }
 MODES = ("forward", "backward", "double")
+QUICK = {
+    ("32, lmax 2", "forward"): PROBLEMS["32, lmax 2"],
+    ("32, lmax 2", "backward"): PROBLEMS["32, lmax 2"],
+    ("32, lmax 2", "double"): PROBLEMS["32, lmax 2"],
+    ("32, lmax 2, radial layer", "backward"): PROBLEMS["32, lmax 2, radial layer"],
+    ("64, lmax 2", "forward"): PROBLEMS["64, lmax 2"],
+    ("64, lmax 2", "backward"): PROBLEMS["64, lmax 2"],
+    ("128, lmax 3, 100 nodes", "forward"): (equal(128, 3), 3, 100, 25, "float32", "sorted"),
+    ("128, lmax 3, 100 nodes", "backward"): (equal(128, 3), 3, 100, 25, "float32", "sorted"),
+    ("128, lmax 3, 100 nodes", "double"): (equal(128, 3), 3, 100, 25, "float32", "sorted"),
+}
 
 
-def measure(problem: str, mode: str, rounds: int, threads: int, cold: bool = False) -> dict:
-    """One row: milliseconds, ratio to e3nn, distance from the roofline of a triad in the same rounds, peak memory, first call."""
-    words = [mode, *map(str, PROBLEMS[problem]), str(threads)]
+def rows(environment: Environment) -> Iterator[dict]:
+    """The rows of the suite, compiled afresh."""
+    chosen = QUICK if environment.quick else {(name, mode): words for name, words in PROBLEMS.items() for mode in MODES}
+    for (name, mode), words in chosen.items():
+        yield measure(name, mode, environment, words, cold=True)
+
+
+def measure(name: str, mode: str, environment: Environment, words: tuple | None = None, cold: bool = False) -> dict:
+    """One row: milliseconds, ratios, distance from the roofline of a triad in the same rounds, peak memory, first call."""
+    arguments, radial = (words or PROBLEMS[name])[:6], (words or PROBLEMS[name])[6:]
+    kept = os.environ.get("TESSERAL_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         if cold:
             os.environ["TESSERAL_CACHE"] = folder
-        sides = [Worker(side, [sys.executable, WORKER, side, *words], threads) for side in ("tesseral", "e3nn", "triad")]
-        if cold:
-            del os.environ["TESSERAL_CACHE"]
-        ours, triad = sides[0].description, sides[2].description
-        row = {"problem": problem, "mode": mode, **compare(sides, rounds)}
-    bandwidth = triad["bytes"] / (row["triad"]["ms"] * 1e-3)
+        try:
+            with environment.workers(
+                "convolution.py", ("tesseral", "triad", *PEERS), mode, *arguments, environment.threads, *radial
+            ) as sides:
+                ours, triad = sides[0].description, sides[1].description
+                row = {"problem": name, "mode": mode, **compare(sides, environment.rounds, environment.seconds)}
+        finally:
+            if cold:
+                os.environ.pop("TESSERAL_CACHE")
+                if kept is not None:
+                    os.environ["TESSERAL_CACHE"] = kept
+    bandwidth = triad["triad_bytes"] / (row["triad"]["ms"] * 1e-3)
     row["triad_GB_per_s"] = bandwidth / 1e9
     row["times_roofline"] = row["tesseral"]["ms"] * 1e-3 / (ours["traffic_bytes"] / bandwidth)
     row["extra_memory"] = ours["peak_growth_bytes"] / (ours["operands_bytes"] + ours["results_bytes"])
@@ -62,16 +95,11 @@ def main() -> None:
     parser.add_argument("--problem", choices=PROBLEMS, action="append")
     parser.add_argument("--mode", choices=MODES, action="append")
     parser.add_argument("--cold", action="store_true", help="compile everything afresh, to time the compiler")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/convolution.json"))
     arguments = parser.parse_args()
-    rows = []
+    environment = Environment(arguments.threads, arguments.rounds)
     for problem in arguments.problem or PROBLEMS:
         for mode in arguments.mode or MODES:
-            rows.append(measure(problem, mode, arguments.rounds, arguments.threads, arguments.cold))
-            print(json.dumps(rows[-1]), flush=True)
-    print("median ratio to e3nn:", statistics.median(row["e3nn"]["ratio"] for row in rows))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(rows, indent=1))
+            print(json.dumps(measure(problem, mode, environment, cold=arguments.cold)), flush=True)
 
 
 if __name__ == "__main__":

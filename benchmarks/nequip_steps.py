@@ -1,42 +1,42 @@
 """NequIP training step and force evaluation against nequip 0.19.1, same architecture, interleaved.
 
-TESSERAL_DATA=folder python -m benchmarks.nequip_steps --nequip PATH/TO/python --rounds 15
+TESSERAL_DATA=folder TESSERAL_BENCH_NEQUIP=python python -m benchmarks.nequip_steps
 """
 
-import argparse
+from __future__ import annotations
+
 import json
 import os
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.interleave import Worker, compare
+from benchmarks.environment import Environment
+from benchmarks.interleave import compare
 
-WORKERS = Path(__file__).parent / "workers"
-SIZES = {"4 layers, l=1, parity, 32": ("4", "1", "1", "32"), "4 layers, l=2, parity, 32": ("4", "2", "1", "32")}
+TITLE = "NequIP: one training step on energies and forces, one evaluation of forces"
+NOTE = "Acetylacetone (15 atoms), batches of frames; column nequip: how many times slower (eager). *md* is energy and forces."
+PEERS = ("nequip",)
+SIZES = {"4 layers, lmax 1, 32": (4, 1, 1, 32), "4 layers, lmax 2, 32": (4, 2, 1, 32)}
+STEPS = (("train", 5), ("train", 32), ("md", 1), ("md", 7), ("md", 67))
+
+
+def rows(environment: Environment) -> Iterator[dict]:
+    """The rows of the suite; none without the frames."""
+    frames = Path(os.environ.get("TESSERAL_DATA", "")) / "acac" / "train_300K.xyz"
+    if not frames.exists():
+        print("  left out: set TESSERAL_DATA to the folder of external data sets (acac/train_300K.xyz)", flush=True)
+        return
+    for size, words in list(SIZES.items())[-1:] if environment.quick else SIZES.items():
+        for mode, batch in STEPS[:4] if environment.quick else STEPS:
+            with environment.workers("nequip_steps.py", ("tesseral", *PEERS), mode, frames, batch, *words) as sides:
+                table = compare(sides, environment.rounds, environment.seconds)
+            problem = f"{size}, {'batch ' + str(batch) if mode == 'train' else str(15 * batch) + ' atoms'}"
+            yield {"problem": problem, "mode": mode, **table}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nequip", required=True, help="interpreter of an environment with nequip 0.19.1")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/nequip_steps.json"))
-    arguments = parser.parse_args()
-    frames = Path(os.environ["TESSERAL_DATA"]) / "acac" / "train_300K.xyz"
-    results = []
-    for size, words in SIZES.items():
-        for mode, batch in (("train", "5"), ("train", "32"), ("md", "1")):
-            ours = Worker(
-                "tesseral", [sys.executable, WORKERS / "nequip_tesseral.py", mode, frames, batch, *words], arguments.threads
-            )
-            peer = Worker(
-                "nequip", [arguments.nequip, WORKERS / "nequip_peer.py", mode, frames, batch, *words], arguments.threads
-            )
-            row = {"size": size, "mode": mode, "batch": int(batch), **compare([ours, peer], arguments.rounds)}
-            results.append(row)
-            print(json.dumps(row), flush=True)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=1))
+    for row in rows(Environment()):
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

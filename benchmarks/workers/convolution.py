@@ -1,17 +1,21 @@
-"""One side of the convolution benchmark: `python convolution.py side mode irreps lmax nodes neighbours dtype order threads`."""
+"""One side of the convolution benchmark.
+
+usage: convolution.py side mode irreps lmax nodes neighbours dtype order threads [hidden]
+
+With ``hidden`` the weights are made inside the measured region, by the last layer of a radial network:
+(edges, hidden) @ matrix.
+"""
 
 from __future__ import annotations
 
-import resource
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.interleave import serve
+from benchmarks.interleave import first_call, serve
 
 
 def tesseral(irreps, harmonics, edge_index, order):
@@ -42,67 +46,91 @@ def e3nn(irreps, harmonics, edge_index, order):
     return product.weight_numel, outs.dim, run
 
 
+def cuet(irreps, harmonics, edge_index, order):
+    import cuequivariance as cue
+    import cuequivariance_torch
+
+    ins = cue.Irreps("O3", irreps)
+    product = cuequivariance_torch.ChannelWiseTensorProduct(
+        ins,
+        cue.Irreps("O3", harmonics),
+        [ir for _, ir in ins],
+        layout=cue.ir_mul,
+        shared_weights=False,
+        internal_weights=False,
+        dtype=torch.get_default_dtype(),
+        method="naive",
+    )
+    source, destination = edge_index
+
+    def run(x, y, w):
+        return x.new_zeros(x.shape[0], product.irreps_out.dim).index_add(0, destination, product(x[source], y, w))
+
+    return product.weight_numel, product.irreps_out.dim, run
+
+
+SIDES = {"tesseral": tesseral, "e3nn": e3nn, "cuet": cuet}
+
+
+def dim(irreps):
+    return sum(int(mul) * (2 * int(ir[:-1]) + 1) for mul, ir in (block.split("x") for block in irreps.split("+")))
+
+
 def triad(threads):
     a, b, c = (torch.ones(16 << 20) for _ in range(3))
-    serve(lambda: torch.add(b, c, alpha=2.0, out=a), {"bytes": 3 * a.numel() * 4})
+    serve(lambda: torch.add(b, c, alpha=2.0, out=a), {"triad_bytes": 3 * a.numel() * 4})
 
 
 def main() -> None:
-    side, mode, irreps, lmax, nodes, neighbours, dtype, order, threads = sys.argv[1:]
+    side, mode, irreps, lmax, nodes, neighbours, dtype, order, threads, *rest = sys.argv[1:]
     torch.set_num_threads(int(threads))
     if side == "triad":
         return triad(threads)
     torch.manual_seed(0)
     scalar = getattr(torch, dtype)
     torch.set_default_dtype(scalar)  # e3nn keeps its constants in the default dtype
-    harmonics = "+".join(f"{l}{'eo'[l % 2]}" for l in range(int(lmax) + 1))
+    harmonics = "+".join(f"1x{l}{'eo'[l % 2]}" for l in range(int(lmax) + 1))
     n, edges = int(nodes), int(nodes) * int(neighbours)
     destination = torch.arange(n).repeat_interleave(int(neighbours))
     edge_index = torch.stack([torch.randint(n, (edges,)), destination])
     if order == "unsorted":
         edge_index = edge_index[:, torch.randperm(edges)]
-    weights, width, conv = {"tesseral": tesseral, "e3nn": e3nn}[side](irreps, harmonics, edge_index, order)
-    from tesseral.o3 import Irreps
+    weights, width, product = SIDES[side](irreps, harmonics, edge_index, order)
+    hidden = int(rest[0]) if rest else 0
 
-    x, y, w, g = (
-        torch.randn(*shape, dtype=scalar)
-        for shape in ((n, Irreps(irreps).dim), (edges, (int(lmax) + 1) ** 2), (edges, weights), (n, width))
-    )
-    tangents = [torch.randn_like(t) for t in (x, y, w)] if mode == "double" else []
+    def conv(x, y, *w):
+        return product(x, y, w[0] @ w[1] if hidden else w[0])
+
+    shapes = [(n, dim(irreps)), (edges, (int(lmax) + 1) ** 2)]
+    shapes += [(edges, hidden), (hidden, weights)] if hidden else [(edges, weights)]
+    *inputs, g = (torch.randn(*shape, dtype=scalar) for shape in (*shapes, (n, width)))
+    tangents = [torch.randn_like(t) for t in inputs] if mode == "double" else []
 
     def run():
         if mode == "forward":
-            return conv(x, y, w)
-        out = conv(x, y, w)
-        first = torch.autograd.grad(out, (x, y, w), g, create_graph=mode == "double")
-        return first if mode == "backward" else torch.autograd.grad(first, (x, y, w, g), tangents)
+            return conv(*inputs)
+        out = conv(*inputs)
+        first = torch.autograd.grad(out, inputs, g, create_graph=mode == "double")
+        return first if mode == "backward" else torch.autograd.grad(first, (*inputs, g), tangents)
 
     if mode != "forward":
-        for t in (x, y, w, g):
+        for t in (*inputs, g):
             t.requires_grad_()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
-    results = run()
-    first = time.perf_counter() - start
-    operands = sum(t.numel() * t.element_size() for t in (x, y, w, g, *tangents))
-    results = [results] if isinstance(results, torch.Tensor) else list(results)
-    results_bytes = sum(t.numel() * t.element_size() for t in results)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    del results
-    # Compulsory traffic: forward reads x, y, w and writes the result; backward reads them and g and writes gradients.
-    f = x.numel() + y.numel() + w.numel() + g.numel()
-    b = f + x.numel() + y.numel() + w.numel()
-    traffic = {"forward": f, "backward": f + b, "double": f + b + b + f}[mode] * x.element_size()
-    serve(
-        run,
-        {
-            "first_call_s": first,
-            "peak_growth_bytes": peak,
-            "operands_bytes": operands,
-            "results_bytes": results_bytes,
-            "traffic_bytes": traffic,
-        },
-    )
+    costs = first_call(run)
+    # Compulsory traffic: forward reads the operands and writes the result; backward reads them and g and writes gradients.
+    read, written = sum(t.numel() for t in inputs), g.numel()
+    f = read + written
+    b = f + read
+    count = {"forward": written, "backward": read, "double": f}[mode]
+    operands = read + (written if mode != "forward" else 0) + sum(t.numel() for t in tangents)
+    size = g.element_size()
+    description = {
+        "operands_bytes": operands * size,
+        "results_bytes": count * size,
+        "traffic_bytes": {"forward": f, "backward": f + b, "double": f + b + b + f}[mode] * size,
+    }
+    serve(run, {**costs, **description})
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -20,8 +20,9 @@ def main() -> None:
     mode, file, batch, layers, lmax, parity, channels = sys.argv[1:8]
     frames = ase.io.read(file, f":{batch}")
     graph = collate([build_graph(atoms, 5.0) for atoms in frames])
+    species = tuple(sorted(set(graph.species.tolist())))
     settings = NequIPSettings(
-        layers=int(layers), lmax=int(lmax), parity=parity == "1", channels=int(channels), species=tuple(sorted(set(graph.species.tolist()))),
+        layers=int(layers), lmax=int(lmax), parity=parity == "1", channels=int(channels), species=species,
         num_neighbors=graph.num_edges / graph.num_nodes,
     )  # fmt: skip
     model = NequIP(settings)
