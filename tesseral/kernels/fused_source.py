@@ -20,9 +20,11 @@ def emit(real: str, target: Target) -> str:
     lanes = target.vector_bytes // (4 if real == "float" else 8)
     vectors = 4 if target.vector_bytes == 64 else 2  # of a panel: accumulators and operands fill the vector registers
     parts = [_PRELUDE, _exponential(real), _POINTWISE]
-    parts += [_tile(rows, vectors) for rows in range(1, _ROWS + 1)]
-    names = ", ".join(f"tile{rows}" for rows in range(1, _ROWS + 1))
-    parts += [f"static void (*const tiles[])(TILE_ARGUMENTS) = {{{names}}};", _PRODUCTS, _LINEAR, _PERCEPTRON, _GATE, _BESSEL]
+    for width, most in ((vectors, _ROWS), (vectors // 2, 2 * _ROWS)):
+        parts += [_tile(rows, width) for rows in range(1, most + 1)]
+        names = ", ".join(f"tile{rows}_{width}" for rows in range(1, most + 1))
+        parts.append(f"static void (*const tiles_{'wide' if width == vectors else 'narrow'}[])(TILE_ARGUMENTS) = {{{names}}};")
+    parts += [_PRODUCTS, _LINEAR, _PERCEPTRON, _GATE, _BESSEL]
     defines = {"real": real, "LANES": lanes, "VECTORS": vectors, "ROWS": _ROWS, "BITS": "int" if real == "float" else "i64"}
     head = ["typedef long long i64;", *(f"#define {name} {value}" for name, value in defines.items())]
     return "\n".join([*head, *parts])
@@ -39,6 +41,7 @@ static int omp_get_thread_num() { return 0; }
 static int omp_get_num_threads() { return 1; }
 #endif
 #define PANEL (VECTORS * LANES)
+#define HALF (PANEL / 2)
 #define BLOCK 48
 #define TILE_ARGUMENTS const real* const* a, i64 step, const real* b, i64 ldb, i64 depth, real* const* c, i64 at, i64 width, real alpha, int add
 typedef real V __attribute__((vector_size(sizeof(real) * LANES), aligned(sizeof(real)), may_alias));
@@ -46,7 +49,8 @@ typedef BITS I __attribute__((vector_size(sizeof(real) * LANES)));
 static inline V load(const real* p) { return *(const V*)p; }
 static inline void store(real* p, V v) { *(V*)p = v; }
 static inline V splat(real x) { V v; for (int i = 0; i < LANES; i++) v[i] = x; return v; }
-static inline i64 up(i64 n) { return (n + PANEL - 1) / PANEL * PANEL; }
+static inline i64 up(i64 n) { return (n + HALF - 1) / HALF * HALF; }
+static inline i64 panel(i64 left) { return left > HALF ? PANEL : HALF; }  // the width of the next panel of that many columns
 static real* grab(i64 n) {
   void* p = 0;
   if (posix_memalign(&p, 64, (n > 0 ? n : 1) * sizeof(real))) abort();
@@ -110,7 +114,7 @@ static inline void activation(int kind, V x, V& f, V& d, V& dd) {
 
 
 def _tile(rows: int, vectors: int) -> str:
-    lines = [f"static void tile{rows}(TILE_ARGUMENTS) {{"]
+    lines = [f"static void tile{rows}_{vectors}(TILE_ARGUMENTS) {{"]
     lines += [f"  const real* a{r} = a[{r}];" for r in range(rows)]
     lines += ["  V " + ", ".join(f"c{r}{v} = splat(0)" for v in range(vectors)) + ";" for r in range(rows)]
     lines.append("  for (i64 k = 0; k < depth; k++, b += ldb) {")
@@ -131,29 +135,44 @@ def _tile(rows: int, vectors: int) -> str:
 _PRODUCTS = r"""
 // panels of b (depth, width), or of the transpose of b (width, depth)
 static void pack(const real* b, i64 ldb, int transposed, i64 depth, i64 width, real* out) {
-  for (i64 j = 0; j < width; j += PANEL)
-    for (i64 k = 0; k < depth; k++)
-      for (i64 i = 0; i < PANEL; i++, out++)
-        *out = j + i < width ? (transposed ? b[(j + i) * ldb + k] : b[k * ldb + j + i]) : 0;
+  for (i64 j = 0, w; j < width; j += w, out += depth * w) {
+    w = panel(width - j);
+    i64 n = width - j < w ? width - j : w;
+    if (n < w) memset(out, 0, depth * w * sizeof(real));
+    if (transposed) for (i64 i = 0; i < n; i++) for (i64 k = 0; k < depth; k++) out[k * w + i] = b[(j + i) * ldb + k];
+    else for (i64 k = 0; k < depth; k++) memcpy(out + k * w, b + k * ldb + j, n * sizeof(real));
+  }
+}
+// c[r][j..] = alpha a[r] b (+ c[r][j..]) for one panel b of w columns, of which `width` count
+static inline void tiles(i64 rows, const real* const* a, i64 step, const real* b, i64 ldb, i64 depth, real* const* c, i64 j, i64 w,
+                         i64 width, real alpha, int add) {
+  i64 most = w == PANEL ? ROWS : 2 * ROWS;
+  for (i64 r = 0; r < rows; r += most) {
+    i64 n = rows - r < most ? rows - r : most;
+    (w == PANEL ? tiles_wide : tiles_narrow)[n - 1](a + r, step, b, ldb, depth, c + r, j, width < w ? width : w, alpha, add);
+  }
 }
 // c[r] = alpha a[r] b (+ c[r]) for packed b; a and c are pointers to rows
 static void product(i64 rows, const real* const* a, const real* b, i64 depth, i64 width, real* const* c, real alpha, int add) {
-  for (i64 j = 0; j < width; j += PANEL, b += depth * PANEL)
-    for (i64 r = 0; r < rows; r += ROWS) {
-      i64 n = rows - r < ROWS ? rows - r : ROWS;
-      tiles[n - 1](a + r, 1, b, PANEL, depth, c + r, j, width - j < PANEL ? width - j : PANEL, alpha, add);
-    }
+  for (i64 j = 0, w; j < width; j += w, b += depth * w) {
+    w = panel(width - j);
+    tiles(rows, a, 1, b, w, depth, c, j, w, width - j, alpha, add);
+  }
 }
 // c (n, width; rows of length ldc) += alpha a^T b for blocks a (depth, n), b (depth, width); spare holds depth * PANEL numbers
 static void outer(const real* a, i64 lda, i64 n, const real* b, i64 ldb, i64 width, i64 depth, real* c, i64 ldc, real alpha, real* spare) {
-  const real* pa[ROWS]; real* pc[ROWS];
-  for (i64 j = 0; j < width; j += PANEL) {
-    const real* panel = b + j; i64 ld = ldb, w = width - j < PANEL ? width - j : PANEL;
-    if (w < PANEL) { pack(b + j, ldb, 0, depth, w, spare); panel = spare; ld = PANEL; }
-    for (i64 r = 0; r < n; r += ROWS) {
-      i64 m = n - r < ROWS ? n - r : ROWS;
+  const real* pa[2 * ROWS]; real* pc[2 * ROWS];
+  for (i64 j = 0, w; j < width; j += w) {
+    w = panel(width - j);
+    const real* from = b + j; i64 ld = ldb, most = w == PANEL ? ROWS : 2 * ROWS;
+    if (width - j < w) {
+      for (i64 k = 0; k < depth; k++) for (i64 i = 0; i < w; i++) spare[k * w + i] = i < width - j ? from[k * ldb + i] : 0;
+      from = spare; ld = w;
+    }
+    for (i64 r = 0; r < n; r += most) {
+      i64 m = n - r < most ? n - r : most;
       for (i64 i = 0; i < m; i++) { pa[i] = a + r + i; pc[i] = c + (r + i) * ldc; }
-      tiles[m - 1](pa, lda, panel, ld, depth, pc, j, w, alpha, 1);
+      tiles(m, pa, lda, from, ld, depth, pc, j, w, width - j, alpha, 1);
     }
   }
 }
@@ -211,9 +230,8 @@ extern "C" void tesseral_outer(const i64* p, const double* coefficient) {
   for (i64 task = 0; task < groups * paths; task++) {
     i64 s = task / paths; const i64* t = table + 7 * (task % paths);
     i64 n = t[1], m = t[3], width = up(m);
-    real *left = grab(BLOCK * n), *right = grab(BLOCK * width), *c = w + s * ldw + t[5];
+    real *left = grab(BLOCK * (n + width + PANEL)), *right = left + BLOCK * n, *spare = right + BLOCK * width, *c = w + s * ldw + t[5];
     memset(c, 0, n * m * sizeof(real));
-    memset(right, 0, BLOCK * width * sizeof(real));
     i64 total = (pointers[s + 1] - pointers[s]) * t[4];
     for (i64 first = 0; first < total; first += BLOCK) {
       i64 depth = total - first < BLOCK ? total - first : BLOCK;
@@ -222,15 +240,9 @@ extern "C" void tesseral_outer(const i64* p, const double* coefficient) {
         memcpy(left + k * n, x + row * ldx + t[0] + component * n, n * sizeof(real));
         memcpy(right + k * width, y + row * ldy + t[2] + component * m, m * sizeof(real));
       }
-      const real* pa[ROWS]; real* pc[ROWS];
-      for (i64 j = 0; j < m; j += PANEL)
-        for (i64 r = 0; r < n; r += ROWS) {
-          i64 q = n - r < ROWS ? n - r : ROWS;
-          for (i64 i = 0; i < q; i++) { pa[i] = left + r + i; pc[i] = c + (r + i) * m; }
-          tiles[q - 1](pa, n, right + j, width, depth, pc, j, m - j < PANEL ? m - j : PANEL, coefficient[task % paths], 1);
-        }
+      outer(left, n, n, right, width, m, depth, c, m, coefficient[task % paths], spare);
     }
-    free(left); free(right);
+    free(left);
   }
 }
 """
