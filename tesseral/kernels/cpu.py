@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tesseral.kernels import cpu_build, cpu_source, memory
+from tesseral.kernels import cpu_build, cpu_elementwise, cpu_source, memory
 from tesseral.kernels.index_map import IndexMap
 from tesseral.kernels.reference import count_items
 from tesseral.kernels.spec import ITEM, SHARED, Program
@@ -50,7 +50,7 @@ def _unsupported(program: Program) -> str | None:
     try:
         cpu_source.roles(program)
     except cpu_source.Refused as reason:
-        return str(reason)
+        return str(reason) if cpu_elementwise.refusal(program) else None
     return None
 
 
@@ -157,9 +157,17 @@ def source(program: Program, dtype: torch.dtype, axis: str | None = None) -> str
 
 
 @functools.lru_cache(maxsize=1024)
-def kernel(program: Program, dtype: torch.dtype, axis: str | None) -> Kernel:
+def kernel(program: Program, dtype: torch.dtype, axis: str | None) -> Kernel | cpu_elementwise.Kernel:
     """The compiled program, from memory, the disk cache or the compiler."""
-    return Kernel(program, dtype, axis)
+    return Kernel(program, dtype, axis) if _channelwise(program) else cpu_elementwise.Kernel(program, dtype)
+
+
+def _channelwise(program: Program) -> bool:
+    try:
+        cpu_source.roles(program)
+    except cpu_source.Refused:
+        return False
+    return True
 
 
 # Compilers at work on sources that will be needed soon.
@@ -169,6 +177,8 @@ _started: dict[str, subprocess.Popen] = {}
 @functools.lru_cache(maxsize=4096)
 def anticipate(program: Program, dtype: torch.dtype) -> None:
     """Begin compiling a program that will be needed soon, beside whatever runs now."""
+    if not _channelwise(program):
+        return
     text = source(program, dtype, cpu_source.axis_of(program))
     process = cpu_build.start(text)
     if process is not None:
