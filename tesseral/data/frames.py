@@ -150,6 +150,10 @@ class XyzFile(Frames):
             (atoms,) = ase.io.iread(io.StringIO(raw.decode("utf-8")), format="extxyz", index=":")
         except KeyError as error:
             raise DataError(f"{place}: {error} is not a chemical element; correct the symbol, or remove the frame") from error
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{place} is not UTF-8 text (byte {raw[error.start]:#04x}): save the file as UTF-8, or remove that character"
+            ) from error
         except Exception as error:  # ASE's parser raises whatever its parts raise
             raise DataError(f"{place} cannot be read as extended XYZ ({type(error).__name__}: {error})") from error
         return frame_from_atoms(atoms, self._keys, self._units, file=self.path, index=index)

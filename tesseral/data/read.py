@@ -71,6 +71,8 @@ def frames_from_atoms(
 
 
 def _size(file: pathlib.Path) -> int:
+    if file.is_symlink() and not file.exists():
+        raise DataError(f"{file} is a link to {os.readlink(file)}, which does not exist")
     if not file.exists():
         near = sorted(str(other.name) for other in file.parent.glob(f"*{file.suffix}"))[:8] if file.parent.is_dir() else []
         hint = f"; {file.parent} has {', '.join(near)}" if near else f"; the folder {file.parent} has no such files"

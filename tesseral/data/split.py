@@ -129,7 +129,8 @@ def make_split(frames: Frames, settings: SplitSettings | None = None) -> Split:
     valid, test = (_number(size, count) for size in (settings.valid, settings.test))
     if valid + test >= count:
         raise DataError(
-            f"{count} frames cannot give {valid} to validation and {test} to testing and still train: lower valid or test"
+            f"{', '.join(frames.files()) or 'the data'}: {count} frame{'' if count == 1 else 's'} cannot give {valid} to "
+            f"validation and {test} to testing and still train: lower data.split.valid or data.split.test, or add frames"
         )
     generator = np.random.Generator(np.random.PCG64(settings.seed))
     members = _groups(frames, settings.method)

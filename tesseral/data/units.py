@@ -152,7 +152,10 @@ class Units(pydantic.BaseModel):
     @pydantic.model_validator(mode="after")
     def _check(self) -> Units:
         for name in _DIMENSIONS:
-            self.factor(name)
+            try:
+                self.factor(name)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         return self
 
     def factor(self, label: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -96,13 +97,16 @@ def read_settings(
         except IsADirectoryError:
             raise SettingsError(f"{path} is a folder; name a YAML file") from None
         except UnicodeDecodeError:
-            raise SettingsError(f"{path} is not a text file; expected YAML") from None
+            raise SettingsError(f"{path} is not UTF-8 text; expected YAML in UTF-8") from None
         except OSError as error:
             raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
         if content is None:
             content = {}
         if not isinstance(content, dict):
-            raise SettingsError(f"{path}: expected 'key: value' lines, found {_describe(content)}")
+            raise SettingsError(
+                f"{path} holds no settings: expected 'key: value' lines, found {textwrap.shorten(_describe(content), 80)}; "
+                "'tesseral config' prints a settings file to start from"
+            )
         values = _merge(values, content)
     for override in overrides:
         values = _merge(values, parse_override(override))
@@ -343,8 +347,6 @@ def _lines(settings: type[BaseModel] | BaseModel, indent: str, width: int) -> li
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(text, max(40, width - 2), break_long_words=False)
 
 

@@ -97,7 +97,7 @@ def test_unreadable_files(tmp_path):
     with pytest.raises(SettingsError, match="is a folder"):
         read_settings(Whole, tmp_path)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(SettingsError, match="not a text file"):
+    with pytest.raises(SettingsError, match="not UTF-8 text"):
         read_settings(Whole, tmp_path / "binary")
 
 

@@ -12,7 +12,7 @@ from tesseral.data.doctor.complaint import Check, Complaint, DoctorSettings
 from tesseral.data.doctor.composition import EnergyUnits, Species
 from tesseral.data.doctor.labels import Constant, Finite, Presence
 from tesseral.data.doctor.mechanics import Balance, EnergyAgainstForces, Stress
-from tesseral.data.doctor.structure import Connected, Duplicates, Possible
+from tesseral.data.doctor.structure import Connected, Duplicates, Lengths, Possible
 from tesseral.data.errors import DataError
 from tesseral.data.frame import Frame
 from tesseral.data.keys import Keys
@@ -52,6 +52,8 @@ def examine(
     if count == 0:
         return [Complaint("error", "no-frames", "the data hold no frames: name files that do")]
     complaints = [complaint for check in checks for complaint in check.conclude()]
+    if any(complaint.name == "length-unit" for complaint in complaints):  # which makes all bonds misfits
+        complaints = [complaint for complaint in complaints if complaint.name != "species-misfit"]
     if test is not None:
         complaints += _examine_test(test, settings, duplicates, species)
     return sorted(complaints, key=lambda complaint: _ORDER[complaint.severity])
@@ -63,6 +65,7 @@ def _checks(settings: DoctorSettings, duplicates: Duplicates) -> list[Check]:
         Finite(settings),
         Constant(settings),
         Possible(settings),
+        Lengths(settings),
         Connected(settings),
         duplicates,
         EnergyUnits(settings),

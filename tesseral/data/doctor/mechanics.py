@@ -218,13 +218,17 @@ class Balance(Check):
         self.squares = np.zeros(2)
         self.pushed, self.turned = Tally(), Tally()
         self.largest = 0.0
+        self.hardest: Frame | None = None
+        self.sizes: list[float] = []
 
     def see(self, frame: Frame) -> None:
         forces = frame.labels.get("forces")
         if forces is None or forces.shape != (len(frame), 3) or len(frame) < 2 or not np.isfinite(forces).all():
             return
         self.squares += (forces**2).sum(), forces.size
-        self.largest = max(self.largest, float(abs(forces).max()))
+        self.sizes.append(float(np.sqrt((forces**2).mean())))
+        if self.hardest is None or abs(forces).max() > self.largest:
+            self.largest, self.hardest = float(abs(forces).max()), frame
         scale = float(np.sqrt((forces**2).sum()))
         if scale < 1e-3 or frame.field is not None or not np.isfinite(frame.positions).all():
             return
@@ -266,15 +270,29 @@ class Balance(Check):
                 "atoms, or another orientation, than the positions",
                 key=key,
             )
-        if self.squares[1]:
-            rms = float(np.sqrt(self.squares[0] / self.squares[1]))
-            if rms > 50:
+        if self.squares[1] and self.hardest is not None:
+            rms, usual = float(np.sqrt(self.squares[0] / self.squares[1])), float(np.median(self.sizes))
+            where = f"the largest, {self.largest:.0f} eV/Å, in {self.hardest.place}"
+            if usual > 12:  # molecules at 300 to 1000 K have 1 to 2 eV/Å
+                likely = ENERGY_UNITS["kcal/mol"] * usual
+                hint = f" (read as kcal/mol/Å they would be {likely:.1f} eV/Å)" if 0.1 < likely < 6 else ""
                 yield Complaint(
                     "warning",
                     "large-forces",
-                    f"the forces under the key {key!r} are {rms:.0f} eV/Å on average (largest {self.largest:.0f}), where 0.1 "
-                    "to 5 is "
-                    "usual: check units.forces, and remove collisions",
+                    f"the forces under the key {key!r} are {usual:.0f} eV/Å in most frames, {where}, where 0.1 to 5 is usual"
+                    f"{hint}: check units.energy and units.forces, and remove collisions",
+                    file=self.hardest.file,
+                    frame=self.hardest.index,
+                    key=key,
+                )
+            elif self.largest > max(50.0, 50 * usual):
+                yield Complaint(
+                    "warning",
+                    "force-outlier",
+                    f"{self.hardest.place}: a force of {self.largest:.0f} eV/Å under the key {key!r}, where {usual:.2g} eV/Å is "
+                    "usual in these data: did the calculation converge, is it a collision? Correct or remove the frame",
+                    file=self.hardest.file,
+                    frame=self.hardest.index,
                     key=key,
                 )
             elif 0 < rms < 2e-3:
@@ -394,11 +412,13 @@ class Stress(Check):
         if len(kinds) > 10 or sum(len(frame) for frame in chosen) > 20000:
             return np.zeros(0), np.zeros(0)
         centres, width = np.linspace(1.0, cutoff, count), (cutoff - 1.0) / (count - 1)
-        rows, targets, virials, given = [], [], [], []
+        rows, targets, virials, given, used = [], [], [], [], []
         for frame in chosen:
             (source, destination), shifts = find_neighbors(frame.positions, frame.cell, frame.pbc, cutoff)
             vectors = frame.positions[source] + shifts @ frame.cell - frame.positions[destination]
             length = np.linalg.norm(vectors, axis=1)
+            if len(length) == 0 or length.min() < 1e-3:
+                continue  # atoms out of reach, or in one place: pair forces say nothing of them
             directions = vectors / length[:, None]
             radial = (
                 np.exp(-0.5 * ((length[:, None] - centres) / width) ** 2) * (0.5 + 0.5 * np.cos(np.pi * length / cutoff))[:, None]
@@ -408,20 +428,23 @@ class Stress(Check):
             for (a, b), kind in kinds.items():
                 of_kind = (low == a) & (high == b)
                 blocks[of_kind, kind] = radial[of_kind]
-            basis = blocks.reshape(len(length), -1)
+            basis = blocks.reshape(len(length), len(kinds) * count)
             pull = np.zeros((len(frame), 3, basis.shape[1]))
             np.add.at(pull, destination, directions[:, :, None] * basis[:, None, :])
             rows.append(pull.reshape(-1, basis.shape[1]))
             targets.append(frame.labels["forces"].reshape(-1))
             virials.append(0.5 * np.einsum("e,ei,ej,ek->ijk", length, directions, directions, basis) / len(frame))
             given.append(frame.labels["stress"] * frame.volume / len(frame))
+            used.append(frame.formula)
+        if not rows:
+            return np.zeros(0), np.zeros(0)
         design, target = np.concatenate(rows), np.concatenate(targets)
         ridge = 1e-3 * np.sqrt(len(design)) * np.eye(design.shape[1])
         solution = np.linalg.lstsq(np.concatenate([design, ridge]), np.concatenate([target, np.zeros(len(ridge))]), rcond=None)[0]
         if not np.any(target) or np.corrcoef(design @ solution, target)[0, 1] < 0.8:
             return np.zeros(0), np.zeros(0)
         predicted, labels = np.stack(virials) @ solution, np.stack(given)
-        groups = np.array([hash(frame.formula) for frame in chosen])
+        groups = np.array([hash(formula) for formula in used])
         for group in np.unique(groups):
             members = groups == group
             predicted[members] -= predicted[members].mean(0)

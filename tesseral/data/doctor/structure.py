@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import final
 
 import numpy as np
+from ase import units as ase_units
 from ase.data import chemical_symbols, covalent_radii
 
 from tesseral.data.doctor.complaint import Check, Complaint, DoctorSettings, Tally
@@ -118,6 +119,47 @@ class Possible(Check):
 
 
 @final
+class Lengths(Check):
+    """Positions are in the unit they are said to be in: neighbours are about as far apart as the radii of their atoms allow."""
+
+    FRAMES = 200  # the rest of a large data set is taken to be like them
+
+    def __init__(self, settings: DoctorSettings) -> None:
+        super().__init__(settings)
+        self.nearest: list[np.ndarray] = []
+        self.first: Frame | None = None
+
+    def see(self, frame: Frame) -> None:
+        if len(self.nearest) >= self.FRAMES or len(frame) < 2 or not is_sound(frame):
+            return
+        radii = covalent_radii[frame.numbers]
+        source, destination, length = distances(frame, 5.0 * float(radii.max()))
+        nearest = np.full(len(frame), np.inf)
+        np.minimum.at(nearest, destination, length / (radii[source] + radii[destination]))
+        bound = ~np.isin(frame.numbers, (2, 10, 18, 36, 54, 86)) & np.isfinite(nearest)  # noble gases keep their distance
+        if bound.any():
+            self.first = self.first or frame
+            self.nearest.append(nearest[bound])
+
+    def conclude(self) -> Iterator[Complaint]:
+        if self.first is None:
+            return
+        relative = np.concatenate(self.nearest)
+        middle = float(np.median(relative))
+        # Bonds are 0.8 to 1.3 radii long, so all of them are too long by the same factor, or the atoms really are apart.
+        if 1.55 < middle < 2.4 and np.percentile(relative, 5) > 1.35:
+            yield Complaint(
+                "error",
+                "length-unit",
+                f"{self.first.place} and following: nearest atoms are {middle:.2f} times as far apart as their covalent radii, "
+                f"which would be {middle * ase_units.Bohr:.2f} times if the positions were in Bohr; set units.length to 'Bohr' "
+                "(and units.forces, which then are per Bohr unless it says otherwise)",
+                file=self.first.file,
+                frame=self.first.index,
+            )
+
+
+@final
 class Connected(Check):
     """Every atom has neighbours, and the cell is wide enough to show more than an atom's own images."""
 
@@ -167,7 +209,7 @@ class Connected(Check):
             )
         if self.atoms and self.edges / self.atoms > 250:
             yield Complaint(
-                "warning",
+                "error" if self.edges / self.atoms > 1500 else "warning",
                 "many-neighbors",
                 f"the cutoff of {cutoff} Å gives {self.edges / self.atoms:.0f} neighbours per atom, which costs memory and time; "
                 "5 to 6 Å are usual; check units.length, too",
@@ -178,9 +220,9 @@ class Connected(Check):
 class Duplicates(Check):
     """No geometry twice: with different labels it contradicts itself, in train and test it betrays the test."""
 
-    def __init__(self, settings: DoctorSettings, betrays: Duplicates | None = None) -> None:
+    def __init__(self, settings: DoctorSettings, betrays: Duplicates | None = None, role: str = "test") -> None:
         super().__init__(settings)
-        self.betrays = betrays
+        self.betrays, self.role = betrays, role
         self.known: dict[bytes, tuple[str, float]] = {}
         self.same, self.contradicting, self.leaked = Tally(), Tally(), Tally()
 
@@ -226,7 +268,7 @@ class Duplicates(Check):
         if self.leaked:
             yield self.leaked.complaint(
                 "error",
-                "test-in-train",
-                f"{self.leaked.where} is a test frame, but has the same geometry as {self.leaked.detail} in training; remove "
-                "one of them",
+                f"{self.role}-in-train",
+                f"{self.leaked.where} is a {self.role} frame, but has the same geometry as {self.leaked.detail} in training; "
+                "remove one of them",
             )

@@ -7,7 +7,7 @@ import pytest
 
 from tesseral.data import FramesInMemory, Keys, Units, read_frames
 from tesseral.data.doctor.mechanics import robust_slope, superpose
-from tests.data.doctor.planting import clusters, complaints, crystals, errors, molecules, relabel, trajectory
+from tests.data.doctor.planting import clusters, complaints, crystals, errors, molecules, relabel, spoil, trajectory
 
 HARTREE, BOHR = 27.211386, 0.52917721
 FAMILIES = pytest.mark.parametrize("family", [molecules, trajectory, clusters])
@@ -88,6 +88,31 @@ def test_forces_that_do_not_cancel():
 def test_magnitudes():
     assert complaints(relabel(molecules(), forces=lambda frame: frame.labels["forces"] * 100), "large-forces")
     assert complaints(relabel(molecules(), forces=lambda frame: frame.labels["forces"] * 1e-5), "small-forces")
+
+
+def test_kcal_per_mol_taken_for_electronvolt():
+    factor = 23.06
+    frames = relabel(
+        molecules(), forces=lambda frame: frame.labels["forces"] * factor, energy=lambda frame: frame.labels["energy"] * factor
+    )
+    (warning,) = complaints(frames, "large-forces")
+    assert "read as kcal/mol" in warning.sentence
+
+
+def test_one_frame_with_enormous_forces():
+    (warning,) = complaints(relabel(molecules(), only=[3], forces=lambda frame: frame.labels["forces"] * 500), "force-outlier")
+    assert (warning.severity, warning.frame) == ("warning", 3)
+
+
+def test_crystals_without_neighbours_or_with_atoms_in_one_place_are_no_accident():
+    apart = spoil(crystals(), lambda frame: {"positions": frame.positions * 4, "cell": frame.cell * 4})
+    assert not complaints(apart, "stress-unit", cutoff=3.0)
+
+    def collapse(frame):
+        return {"positions": np.repeat(frame.positions[:1], len(frame), 0)}
+
+    assert complaints(spoil(crystals(), collapse, only=4), "atoms-too-close")
+    assert not complaints(spoil(crystals(), collapse), "stress-unit")
 
 
 def test_flipped_stress_by_strained_cells():

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from tesseral.data import Frame, FramesInMemory, frames_from_atoms
+from tesseral.data.doctor import DoctorSettings
+from tesseral.data.doctor.structure import Duplicates
 from tests.data.doctor.planting import complaints, crystals, errors, molecules, relabel, spoil
+from tests.data.made import argon
 
 
 def test_atoms_too_close():
@@ -60,6 +63,35 @@ def test_no_atoms():
     empty = Frame(positions=np.zeros((0, 3)), numbers=np.zeros(0, dtype=np.int64), file="e.xyz", index=24)
     (error,) = complaints(FramesInMemory([*molecules(), empty]), "no-atoms")
     assert (error.severity, error.frame) == ("error", 24)
+
+
+@pytest.mark.parametrize("made", [molecules, crystals])
+def test_positions_in_bohr(made):
+    frames = spoil(made(), lambda frame: {"positions": frame.positions / 0.5292, "cell": frame.cell / 0.5292})
+    (error,) = complaints(frames, "length-unit")
+    assert (error.severity, error.frame) == ("error", 0)
+    assert "units.length to 'Bohr'" in error.sentence
+    assert not complaints(frames, "species-misfit")
+    assert not complaints(made(), "length-unit")
+
+
+def test_noble_gases_are_far_apart_in_any_unit():
+    assert not complaints(frames_from_atoms(argon()), "length-unit")
+
+
+def test_absurdly_many_neighbours():
+    (error,) = complaints(FramesInMemory(crystals()[:1]), "many-neighbors", cutoff=20.0)
+    assert error.severity == "error"
+
+
+def test_validation_frames_in_training():
+    training = Duplicates(DoctorSettings())
+    validation = Duplicates(DoctorSettings(), betrays=training, role="validation")
+    for frame in molecules():
+        training.see(frame)
+    validation.see(molecules()[5])
+    (error,) = validation.conclude()
+    assert (error.severity, error.name, error.frame) == ("error", "validation-in-train", 5)
 
 
 def test_atoms_without_neighbours():
