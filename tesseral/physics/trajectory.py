@@ -69,6 +69,7 @@ class TrajectoryFile:
         if self.format == "extxyz":
             end = _whole_frames(self.path)
             if end < self.path.stat().st_size:
+                _check_ours(self.path, end)
                 os.truncate(self.path, end)
             if end == 0:
                 return None
@@ -80,18 +81,31 @@ class TrajectoryFile:
         return frame
 
 
+def _check_ours(path: Path, begin: int) -> None:
+    """Half a frame is cut off only where a run wrote it: a file of somebody else may just lack its last line break."""
+    with path.open("rb") as lines:
+        lines.seek(begin)
+        _, comment = lines.readline(), lines.readline()
+    if comment.endswith(b"\n") and b"step=" not in comment:
+        raise TrajectoryError(
+            f"{path} ends in the middle of a frame that was not written by this program (it has no step): choose another name"
+        )
+
+
 def _whole_frames(path: Path) -> int:
     """The number of bytes of an extxyz file up to the end of its last whole frame."""
     end = position = 0
     with path.open("rb") as lines:
         while True:
             first = lines.readline()
-            if not first.endswith(b"\n"):
+            if not first:
                 return end
             try:
                 count = int(first)
             except ValueError:
                 raise TrajectoryError(f"{path} is no extxyz file: expected a number of atoms at byte {position}") from None
+            if not first.endswith(b"\n"):
+                return end
             body = [lines.readline() for _ in range(count + 1)]
             if not all(line.endswith(b"\n") for line in body):
                 return end

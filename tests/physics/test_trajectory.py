@@ -35,6 +35,15 @@ def test_frames_come_back(tmp_path, suffix):
     np.testing.assert_allclose(last.get_forces(), original.get_forces(), atol=max(tolerance, 1e-12))
 
 
+@pytest.mark.parametrize("text", ["precious", "2\nmine\nCu 0 0 0\nCu 0 0 2.5", "1\nmine\nCu 0 0 0\n2\nmine\nCu 0 0 0\n"])
+def test_what_somebody_else_wrote_is_not_cut_off(tmp_path, text):
+    path = tmp_path / "mine.xyz"
+    path.write_text(text)
+    with pytest.raises(TrajectoryError):
+        TrajectoryFile(path, resume=True).last()
+    assert path.read_text() == text
+
+
 @pytest.mark.parametrize("cut", [1, 30, 100, 250])
 def test_half_a_frame_is_cut_off(tmp_path, cut):
     file = TrajectoryFile(tmp_path / "run.extxyz")
