@@ -29,17 +29,17 @@ def available(*tensors: Tensor | None) -> bool:
     """
     first = tensors[0]
     assert first is not None
-    return (
-        first.device.type == "cpu"
-        and first.dtype in _SCALARS
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-        and not torch._C._len_torch_dispatch_stack()
-        and torch.autograd.forward_ad._current_level < 0
-        and all(t is None or (type(t) in _PLAIN and t.dtype == first.dtype and t.device == first.device) for t in tensors)
-        and not torch.is_autocast_enabled("cpu")
-        and cpu_build.missing_compiler() is None
-    )
+    dtype = first.dtype
+    if not first.is_cpu or dtype not in _SCALARS or torch.compiler.is_compiling():
+        return False
+    if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
+        return False
+    if torch.autograd.forward_ad._current_level >= 0 or torch.is_autocast_enabled("cpu"):
+        return False
+    for t in tensors:
+        if t is not None and (type(t) not in _PLAIN or t.dtype != dtype or not t.is_cpu):
+            return False
+    return cpu_build.missing_compiler() is None
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -153,7 +153,7 @@ def outer(x: Tensor, y: Tensor, blocks: Blocks, groups: tuple[Tensor, Tensor] | 
 
 
 def _groups(rows: int, groups: tuple[Tensor, Tensor] | None) -> tuple[Tensor | None, Tensor]:
-    return (None, torch.tensor([0, rows])) if groups is None else groups
+    return (None, torch.tensor((0, rows))) if groups is None else groups
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tesseral.kernels import dispatch
+from tesseral.kernels.function import Function
 from tesseral.kernels.index_map import IndexMap, flatten, unflatten
 from tesseral.kernels.spec import ITEM, SHARED, Derivative, Program
 
@@ -47,7 +48,7 @@ def _plain(tensors: Sequence[Tensor]) -> bool:
     return not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
 
 
-class _Multilinear(torch.autograd.Function):
+class _Multilinear(Function):
     """The door for eager mode and ``torch.func``."""
 
     @staticmethod

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tesseral.kernels import fused
+from tesseral.kernels.function import Function
 
 
 @runtime_checkable
@@ -70,7 +71,7 @@ def _will_run(node: Any) -> bool:
         return True
 
 
-class _Value(torch.autograd.Function):
+class _Value(Function):
     @staticmethod
     def forward(ctx: Any, rule: Rule, *tensors: Tensor) -> Tensor:
         tensors = tuple(t.contiguous() for t in tensors)
@@ -90,7 +91,7 @@ class _Value(torch.autograd.Function):
         return None, *(next(found) if want else None for want in wanted)
 
 
-class _Gradient(torch.autograd.Function):
+class _Gradient(Function):
     @staticmethod
     def forward(ctx: Any, rule: Rule, wanted: list[bool], count: int, g: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         tensors, kept = [t.contiguous() for t in rest[:count]], rest[count:]

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tesseral.kernels import fused
+from tesseral.kernels.function import Function
 from tesseral.o3 import Irreps
 from tesseral.ops.fused import apply, executed
 
@@ -294,7 +295,7 @@ def _in_place(x: Tensor, weight: Tensor, plan: LinearPlan) -> bool:
     )
 
 
-class _Linear(torch.autograd.Function):
+class _Linear(Function):
     """y = x W, or with ``transpose`` x = y W^T, on rows; its derivatives are itself and :class:`_Outer`."""
 
     generate_vmap_rule = False
@@ -360,7 +361,7 @@ class _Linear(torch.autograd.Function):
         return torch.stack([_Linear.apply(x, w, plan, transpose) for x, w in zip(xs, weights, strict=True)]), 0
 
 
-class _Outer(torch.autograd.Function):
+class _Outer(Function):
     """The weights' gradient, W = x^T y summed over rows and components."""
 
     generate_vmap_rule = False
