@@ -22,13 +22,14 @@ def build(side, channels, ins, outs, nodes):
     width = channels * sum(2 * int(ir[:-1]) + 1 for ir in outs.split("+"))
     irreps_in, irreps_out = ("+".join(f"{channels}x{ir}" for ir in irreps.split("+")) for irreps in (ins, outs))
     if side == "mace":
+        torch.serialization.add_safe_globals([slice])  # for the constants of e3nn 0.4.4
         from e3nn import o3
         from mace.modules.symmetric_contraction import SymmetricContraction
 
         layer = SymmetricContraction(o3.Irreps(irreps_in), o3.Irreps(irreps_out), 3, num_elements=SPECIES)
         onehot = torch.nn.functional.one_hot(species, SPECIES).to(torch.get_default_dtype())
         return lambda x: layer(x, onehot), torch.randn(nodes, channels, components), list(layer.parameters()), width
-    from tesseral.nn import SymmetricContraction
+    from tesseral.nn.symmetric_contraction import SymmetricContraction
 
     layer = SymmetricContraction(irreps_in, irreps_out, 3, SPECIES, dtype=torch.get_default_dtype())
     return lambda x: layer(x, species), torch.randn(nodes, channels * components), list(layer.parameters()), width

@@ -73,13 +73,13 @@ def tables(program: Program) -> Tables:
         raise Refused(f"it has more than {_MOST_TENSORS} inputs and outputs")
     count = 0
     places: list[tuple[int, numpy.ndarray]] = []
-    for slot in (*program.input_slots, *program.output_slots):
-        columns = _columns(slot, channels)
+    for layout in (*program.input_slots, *program.output_slots):
+        columns = _columns(layout, channels)
         places.append((count, columns))
         count += len(columns)
     inputs, outputs = tuple(places[: program.num_inputs]), tuple(places[program.num_inputs :])
     heavy = max(form.symmetric_slots, key=len, default=(0,))
-    first = [[offset // channels for offset in slot.offsets] for slot in form.slots]  # register of a segment in its row
+    first = [[offset // channels for offset in layout.offsets] for layout in form.slots]  # register of a segment in its row
     known: dict[tuple[int, ...], int] = {}
     products: list[tuple[int, int]] = []
 
@@ -92,14 +92,17 @@ def tables(program: Program) -> Tables:
             products.append(pair)
         return known[factors]
 
-    groups, sums, coefficients = [], [], []
+    groups: list[tuple[int, int]] = []
+    sums: list[tuple[int, int]] = []
+    coefficients: list[float] = []
     for number, terms in enumerate(program.outputs):
         found: dict[int, dict[tuple[tuple[int, ...], tuple[int, ...]], float]] = {}
         for term in terms:
             for p in form.paths:
                 start = [first[slot][segment] for slot, segment in enumerate(p.segments)]
                 for index, value in p.coefficients:
-                    light, dense = [], []
+                    light: list[int] = []
+                    dense: list[int] = []
                     for slot, tensor in enumerate(term.tensors):
                         if tensor == OUTPUT:
                             target = outputs[number][0] + start[slot] + index[slot]
@@ -177,7 +180,8 @@ class Kernel:
         for slot, value in zip(self.program.output_slots, outputs, strict=True):
             if slot.index != ITEM:
                 value.zero_()
-        index, order = {}, None
+        index: dict[str, Tensor] = {}
+        order = None
         for name, used, m, count in zip(self.names, self.used, maps, rows, strict=True):
             if used:
                 if items and not 0 <= int(m.index.min()) <= int(m.index.max()) < count:

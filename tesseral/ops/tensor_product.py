@@ -312,12 +312,40 @@ def _stages(paths: Sequence[Instruction], pairs: list[_Pairs], last: Irreps, sha
             else:
                 terms.append(Path((*ends, p.i_out), subscripts[:2] + subscripts[3:], tuple(scaled)))
         slots = (*inputs, weights, result) if has_weight else (*inputs, result)
-        program = Program(Form(slots, tuple(terms)), ((Term((*range(len(slots) - 1), OUTPUT)),),))
+        form = _without_single_channels(Form(slots, tuple(terms)))
+        program = Program(form, ((Term((*range(len(slots) - 1), OUTPUT)),),))
         assert program.key  # worked out now, because Dynamo cannot enter a cached property
         stages.append(
             Stage(program, _runs([(offsets[n], math.prod(paths[n].path_shape)) for n in members]) if has_weight else ())
         )
     return tuple(stages)
+
+
+def _without_single_channels(form: Form) -> Form:
+    """The same form without the channel axes that are of length 1 in all segments of a slot.
+
+    With them the product with harmonics of multiplicity 1 is channelwise, for which there are fast kernels.
+    """
+    dropped = []
+    for slot in form.slots:
+        ranks = {len(segment.channels) for segment in slot.segments}
+        common = range(max(ranks)) if len(ranks) == 1 else ()
+        dropped.append({axis for axis in common if all(segment.channels[axis] == 1 for segment in slot.segments)})
+
+    def kept(values: Sequence, slot: int) -> list:
+        return [value for axis, value in enumerate(values) if axis not in dropped[slot]]
+
+    slots = tuple(
+        Slot(slot.index, tuple(Segment(s.components, tuple(kept(s.channels, n))) for s in slot.segments))
+        for n, slot in enumerate(form.slots)
+    )
+    paths = []
+    for p in form.paths:
+        subscripts = ["".join(kept(letters, n)) for n, letters in enumerate(p.subscripts)]
+        names = dict(zip(dict.fromkeys("".join(subscripts)), "uvw", strict=False))
+        renamed = tuple("".join(names[letter] for letter in letters) for letters in subscripts)
+        paths.append(Path(p.segments, renamed, p.coefficients))
+    return Form(slots, tuple(paths))
 
 
 def _weight_letters(letters: str) -> str:
