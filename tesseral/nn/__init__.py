@@ -13,6 +13,7 @@ from tesseral.nn.norm import BatchNorm, LayerNorm, Norm, NormActivation
 from tesseral.nn.radial import BesselBasis, ExponentialNormalBasis, GaussianBasis, SoftOneHot, sinc, soft_one_hot
 from tesseral.nn.radial_embedding import RadialEmbedding
 from tesseral.nn.species_linear import SpeciesLinear
+from tesseral.nn.symmetric_contraction import SymmetricContraction
 from tesseral.nn.tensor_product import (
     ElementwiseTensorProduct,
     FullTensorProduct,
@@ -49,6 +50,7 @@ __all__ = [
     "SoftOneHot",
     "SpeciesEmbedding",
     "SpeciesLinear",
+    "SymmetricContraction",
     "TensorProduct",
     "TensorSquare",
     "parity_of",

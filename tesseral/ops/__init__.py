@@ -4,6 +4,7 @@ from tesseral.ops.convolution import ConvolutionPlan, convolution
 from tesseral.ops.linear import LinearPath, LinearPlan, linear, linear_plan, linear_with_channels
 from tesseral.ops.scatter import scatter, scatter_softmax
 from tesseral.ops.spherical_harmonics import spherical_harmonics
+from tesseral.ops.symmetric_contraction import SymmetricContractionPlan, symmetric_contraction
 from tesseral.ops.tensor_product import Instruction, TensorProductPlan, right, tensor_product, tensor_product_plan
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Instruction",
     "LinearPath",
     "LinearPlan",
+    "SymmetricContractionPlan",
     "TensorProductPlan",
     "convolution",
     "linear",
@@ -20,6 +22,7 @@ __all__ = [
     "scatter",
     "scatter_softmax",
     "spherical_harmonics",
+    "symmetric_contraction",
     "tensor_product",
     "tensor_product_plan",
 ]
