@@ -27,9 +27,16 @@ RELAXED, TRAJECTORY = "relaxed.xyz", "nve.extxyz"
 
 
 def demonstrate(
-    output: Path, *, minutes: float, seed: int = 0, resume: bool = False, overwrite: bool = False, console: Console | None = None
+    output: Path,
+    *,
+    minutes: float,
+    picoseconds: float = 2.0,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
 ) -> Trained:
-    """Train for ``minutes``, evaluate on held-out trajectories, relax the held-out conformer and run it at constant energy.
+    """Train for ``minutes``, score on held-out trajectories, relax a molecule, run it at constant energy for ``picoseconds``.
 
     Leaves ``model.safetensors``, ``metrics.json``, ``report.html``, ``relaxed.xyz`` and ``nve.extxyz`` in ``output``.
     """
@@ -46,7 +53,7 @@ def demonstrate(
     relaxation = relax(relaxed, fmax=0.005)
     write_structure(relaxed, output / RELAXED)
     console.print(relaxation.sentence, highlight=False, soft_wrap=True)
-    sampled, movie = _move(start, trained, output / TRAJECTORY)
+    sampled, movie = _move(start, trained, output / TRAJECTORY, picoseconds)
     drift = sampled.drift()
     sentence = f"{sampled.time[-1]:.1f} ps at constant energy: drift {drift.slope:+.4f} ± {drift.slope_error:.4f} meV/atom/ps"
     console.print(f"{sentence}, fluctuation {drift.fluctuation:.4f} meV/atom", highlight=False, soft_wrap=True)
@@ -62,11 +69,11 @@ def demonstrate(
     return trained
 
 
-def _move(start: ase.Atoms, trained: Trained, path: Path) -> tuple[Run, Movie]:
-    """Two picoseconds at constant energy from a frame of a held-out trajectory."""
+def _move(start: ase.Atoms, trained: Trained, path: Path, picoseconds: float) -> tuple[Run, Movie]:
+    """Constant energy from a frame of a held-out trajectory."""
     atoms = start.copy()
     atoms.calc = Calculator(trained.model)
-    steps, frames, notes = 4000, [], []
+    steps, frames, notes = round(1000 * picoseconds / 0.5), [], []
     path.unlink(missing_ok=True)
     with progress_bar("moving") as bar:
         task = bar.add_task("moving", total=steps, note="")
@@ -77,7 +84,7 @@ def _move(start: ase.Atoms, trained: Trained, path: Path) -> tuple[Run, Movie]:
             notes.append(f"{1000 * sample['time_ps']:.0f} fs, {sample['temperature_K']:.0f} K")
 
         sampled = run(atoms, steps, Settings(timestep=0.5, temperature=300.0, interval=20), trajectory=path, progress=progress)
-    return sampled, Movie("Two picoseconds at constant energy", atoms.get_chemical_symbols(), np.stack(frames), notes=notes)
+    return sampled, Movie(f"{picoseconds:g} ps at constant energy", atoms.get_chemical_symbols(), np.stack(frames), notes=notes)
 
 
 def _add_to_metrics(path: Path, relaxation: Relaxation, sampled: Run) -> None:

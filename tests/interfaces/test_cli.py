@@ -102,6 +102,16 @@ def test_crystals_have_stress(folder) -> None:
     assert command("relax", "crystal/model.safetensors", "crystal.xyz", "--output", "cell.xyz", "--cell", "--steps", 3) == 0
 
 
+def test_the_demo_in_seconds(tmp_path) -> None:
+    assert command("demo", "--output", tmp_path / "demo", "--minutes", 0.05, "--picoseconds", 0.02) == 0
+    metrics = json.loads((tmp_path / "demo" / "metrics.json").read_text())
+    assert {"held-out 300 K", "held-out 700 K"} < set(metrics["errors"])
+    assert metrics["dynamics"]["ps"] == pytest.approx(0.02)
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "ethanol" in page
+    assert 'src="http' not in page
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
