@@ -26,14 +26,15 @@ def main() -> None:
         num_neighbors=graph.num_edges / graph.num_nodes,
     )  # fmt: skip
     model = NequIP(settings)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    weights = list(model.parameters())
+    optimizer = torch.optim.Adam(weights, lr=1e-3)
     target = torch.randn(graph.num_nodes, 3, dtype=torch.float64)
 
     def train() -> None:
         prediction = energy_and_forces(model, graph, create_graph=True)
         loss = (prediction.forces - target).square().mean() + prediction.energy.square().mean() * 1e-9
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward(inputs=weights)  # as tesseral.train does
         optimizer.step()
 
     def step() -> None:

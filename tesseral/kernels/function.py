@@ -19,3 +19,21 @@ class Function(torch.autograd.Function):
         if torch._C._are_functorch_transforms_active() or torch.compiler.is_compiling():
             return super().apply(*args)
         return super(torch.autograd.Function, cls).apply(*unwrap_dead_wrappers(args))  # type: ignore[misc]
+
+
+def executed(ctx: Any) -> list[bool]:
+    """Which gradients of the inputs that are tensors the running backward pass will use.
+
+    ``ctx.needs_input_grad`` only tells which have one.
+    Forces are the gradient of positions alone: without this, every pass for them would compute the gradients of all weights.
+    """
+    return [_will_run(node) for node, _ in ctx.next_functions]
+
+
+def _will_run(node: Any) -> bool:
+    if node is None:
+        return False
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # a leaf that autograd.grad was asked for, or no running pass that could be asked
+        return True

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tesseral.kernels import dispatch
-from tesseral.kernels.function import Function
+from tesseral.kernels.function import Function, executed
 from tesseral.kernels.index_map import IndexMap, flatten, unflatten
 from tesseral.kernels.spec import ITEM, SHARED, Derivative, Program
 
@@ -70,7 +70,7 @@ class _Multilinear(Function):
         program, number = ctx.program, ctx.program.num_inputs
         saved = ctx.saved_tensors  # once: under checkpointing every access unpacks
         tensors, maps = saved[:number], unflatten(list(saved[number:]))
-        derivative = program.gradient(ctx.needs_input_grad[3 : 3 + number], [c is not None for c in cotangents])
+        derivative = program.gradient(executed(ctx)[:number], [c is not None for c in cotangents])
         gradients: list[Tensor | None] = [None] * (3 + number + 3 * len(maps))
         for target, value in _apply(derivative, tensors, cotangents, maps, ctx.rows, ctx.backend):
             gradients[3 + target] = value

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tesseral.kernels import fused
-from tesseral.kernels.function import Function
+from tesseral.kernels.function import Function, executed
 
 
 @runtime_checkable
@@ -51,24 +51,6 @@ def apply(rule: Rule, *tensors: Tensor) -> Tensor:
     if fused.available(*tensors):
         return _Value.apply(rule, *tensors)
     return rule.definition(*tensors)
-
-
-def executed(ctx: Any) -> list[bool]:
-    """Which gradients of the inputs that are tensors the running backward pass will use.
-
-    ``ctx.needs_input_grad`` only tells which have one.
-    Forces are the gradient of positions alone: without this, every pass for them would compute the gradients of all weights.
-    """
-    return [_will_run(node) for node, _ in ctx.next_functions]
-
-
-def _will_run(node: Any) -> bool:
-    if node is None:
-        return False
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # a leaf that autograd.grad was asked for, or no running pass that could be asked
-        return True
 
 
 class _Value(Function):

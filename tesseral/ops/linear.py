@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tesseral.kernels import fused
-from tesseral.kernels.function import Function
+from tesseral.kernels.function import Function, executed
 from tesseral.o3 import Irreps
-from tesseral.ops.fused import apply, executed
+from tesseral.ops.fused import apply
 
 MANY_ROWS = 128
 """Without compiled code, from here on writing in place is faster than copying blocks: measured on CPUs for 32 to 128 channels."""

@@ -295,7 +295,7 @@ class Training:
             sums = loss_sums(self._predict(graph, create_graph=True), graph, self.settings.loss)
             loss = combine(sums, sums.counts if counts is None else counts, self.settings.loss)
             if loss.requires_grad:
-                loss.backward()
+                loss.backward(inputs=self.parameters)  # not also through the geometry to the positions
             self.loss_total += loss.detach()
         self._sum_gradients()
         limit = self.settings.clip_gradients or math.inf
@@ -627,13 +627,24 @@ def _check_labels(frames: Graphs, settings: FitSettings) -> None:
             )
 
 
+def _leaves(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested settings."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def _check_resume(state: dict[str, Any], settings: FitSettings, frames: Graphs, folder: Path) -> None:
     """A run is continued with the frames and the settings it began with, except for those that may change."""
-    now = settings.model_dump(mode="json")
-    before = state["settings"]
-    changed = [key for key in FitSettings.model_fields if key not in FREE_TO_CHANGE and now[key] != before.get(key)]
+    now = dict(_leaves(settings.model_dump(mode="json")))
+    before = dict(_leaves(state["settings"]))
+    # Where the data lie may change; that they are the same is seen by their fingerprint.
+    free = FREE_TO_CHANGE | {"data"}
+    changed = [key for key in before | now if key.split(".")[0] not in free and now.get(key) != before.get(key)]
     if changed:
-        pairs = "; ".join(f"{key}: was {before.get(key)}, is {now[key]}" for key in changed)
+        pairs = "; ".join(f"{key}: was {before.get(key)}, is {now.get(key)}" for key in changed)
         raise CheckpointError(
             f"{folder} was begun with other settings ({pairs}); restore them to resume, or start a run in another folder"
         )
