@@ -13,6 +13,8 @@ import argparse
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
@@ -41,6 +43,7 @@ def split(data: pathlib.Path, folder: pathlib.Path, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(frames))
     ase.io.write(folder / "train.xyz", [frames[i] for i in order[:450]])
     ase.io.write(folder / "valid.xyz", [frames[i] for i in order[450:]])
+    shutil.copy(data / "isolated_atoms.xyz", folder)  # found there by tesseral; the peers are told
 
 
 def train_tesseral(folder: pathlib.Path, minutes: float, seed: int, setting: str) -> pathlib.Path:
@@ -166,7 +169,7 @@ def main() -> None:
             binaries = {"nequip": arguments.nequip, "mace": arguments.mace}.get(package)
             if package != "tesseral" and binaries is None:
                 continue
-            folder = (arguments.output / f"{package}-{setting.replace(' ', '_') or 'default'}-{seed}").resolve()
+            folder = (arguments.output / f"{package}-{re.sub(r'[^0-9A-Za-z.=_-]', '_', setting) or 'default'}-{seed}").resolve()
             folder.mkdir(parents=True)
             split(data, folder, seed)
             if package == "tesseral":
