@@ -21,6 +21,7 @@ from tesseral.kernels.operator import multilinear
 from tesseral.kernels.spec import ITEM, OUTPUT, SHARED, Form, Path, Program, Segment, Slot, Term
 from tesseral.o3 import Irreps, permutation, to_layout
 from tesseral.o3.clebsch_gordan import wigner_3j_sparse
+from tesseral.ops.linear import LinearPlan, linear, linear_plan
 
 MODES = ("uvw", "uvu", "uvv", "uuw", "uuu", "uvuv", "uvu<v", "u<vw")
 
@@ -38,10 +39,14 @@ class Instruction(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A program for some of the paths, and the columns of the weights it takes (empty without weights)."""
+    """A program for some of the paths, and the columns of the weights it takes (empty without weights).
+
+    With ``mixing`` the program makes the products channel by channel, and the weights mix their channels by a linear map.
+    """
 
     program: Program
     weights: tuple[tuple[int, int], ...]
+    mixing: LinearPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,10 @@ def tensor_product(
         if stage.weights and weights is not None:
             pieces = [weights[:, a:b] for a, b in stage.weights]
             tensors.append(pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1))
+        mixed = tensors.pop()[0] if stage.mixing is not None else None
         (value,) = multilinear(stage.program, [t.contiguous() for t in tensors], (), (), backend)
+        if stage.mixing is not None and mixed is not None:
+            value = linear(value, mixed, stage.mixing)
         result = value if result is None else result + value
     if result is None:
         result = rows[0].new_zeros(rows[0].shape[0], plan.irreps_out.dim)
@@ -283,9 +291,17 @@ def _stages(paths: Sequence[Instruction], pairs: list[_Pairs], last: Irreps, sha
         channels = p.path_shape if out == "uv" else (last[p.i_out].mul,)
         drawn.append((ends, (letters[0], letters[1], _weight_letters(letters), out), channels))
 
+    stages = []
+    mixed: list[int] = []
+    if shared and all(mul == 1 for mul, _ in pairs[1].irreps):  # a matrix product after a channelwise one
+        mixed = [n for n, p in enumerate(paths) if p.connection_mode == "uvw" and p.has_weight and math.prod(p.path_shape) > 0]
+    if mixed:
+        columns = _runs([(offsets[n], math.prod(paths[n].path_shape)) for n in mixed])
+        stages.append(Stage(*_mixing([paths[n] for n in mixed], pairs, last, convention, columns)))
+
     groups: list[tuple[bool, dict[int, tuple[int, ...]], list[int]]] = []
     for n, (p, (_, _, channels)) in enumerate(zip(paths, drawn, strict=True)):
-        if not math.prod(channels) or not math.prod(p.path_shape):
+        if not math.prod(channels) or not math.prod(p.path_shape) or n in mixed:
             continue
         for has_weight, shapes, members in groups:
             if has_weight == p.has_weight and shapes.get(p.i_out, channels) == channels:
@@ -296,7 +312,6 @@ def _stages(paths: Sequence[Instruction], pairs: list[_Pairs], last: Irreps, sha
             groups.append((p.has_weight, {p.i_out: channels}, [n]))
 
     inputs = tuple(Slot(ITEM, tuple(p.segments)) for p in pairs)
-    stages = []
     for has_weight, shapes, members in groups:
         result = Slot(ITEM, tuple(Segment(ir.dim, shapes.get(k, (mul,))) for k, (mul, ir) in enumerate(last)))
         weights = Slot(SHARED if shared else ITEM, tuple(Segment(1, paths[n].path_shape) for n in members if has_weight))
@@ -319,6 +334,25 @@ def _stages(paths: Sequence[Instruction], pairs: list[_Pairs], last: Irreps, sha
             Stage(program, _runs([(offsets[n], math.prod(paths[n].path_shape)) for n in members]) if has_weight else ())
         )
     return tuple(stages)
+
+
+def _mixing(
+    paths: Sequence[Instruction], pairs: list[_Pairs], last: Irreps, convention: str, columns: tuple[tuple[int, int], ...]
+) -> tuple[Program, tuple[tuple[int, int], ...], LinearPlan]:
+    """The stage of *uvw* paths whose second input has single channels: one block of products for each path, then a linear map."""
+    first, second = pairs[0].irreps, pairs[1].irreps
+    between = Irreps([(first[p.i_in1].mul, last[p.i_out].ir) for p in paths])
+    plan = linear_plan(between, last, instructions=[(n, p.i_out) for n, p in enumerate(paths)])
+    terms = []
+    for n, (p, mix) in enumerate(zip(paths, plan.paths, strict=True)):
+        index, value = wigner_3j_sparse(first[p.i_in1].ir.l, second[p.i_in2].ir.l, last[p.i_out].ir.l, convention)
+        scaled = value * (p.path_weight / mix.coefficient)
+        entries = tuple((tuple(map(int, i)), float(v)) for i, v in zip(index, scaled, strict=True))
+        terms.append(Path((p.i_in1, p.i_in2, n), ("u", "v", "u"), entries))
+    slots = (*(Slot(ITEM, tuple(p.segments)) for p in pairs), Slot(ITEM, tuple(Segment(ir.dim, (mul,)) for mul, ir in between)))
+    program = Program(_without_single_channels(Form(slots, tuple(terms))), ((Term((0, 1, OUTPUT)),),))
+    assert program.key  # as above
+    return program, columns, plan
 
 
 def _without_single_channels(form: Form) -> Form:

@@ -6,6 +6,7 @@ import e3nn.o3
 import pytest
 import torch
 
+from tesseral.kernels.dispatch import explain
 from tesseral.o3 import Irreps, to_layout
 from tesseral.ops.tensor_product import MODES, regrouping, right, tensor_product, tensor_product_plan
 from tests.contracts import EAGER, GRAPH, Case, double_precision, name_of
@@ -13,6 +14,12 @@ from tests.contracts import EAGER, GRAPH, Case, double_precision, name_of
 # (first, second, output, instructions) of each mode: repeated irreps, unequal multiplicities, odd sums of degrees
 PROBLEMS = {
     "uvw": ("3x1o+2x2e", "2x1o+1x2e", "4x1e+2x0e+3x2o", [(0, 0, 0, "uvw", True), (0, 0, 1, "uvw", True), (1, 0, 2, "uvw", True)]),
+    "uvw, harmonics": (
+        "3x1o+2x2e",
+        "1x0e+1x1o+1x2e",
+        "4x1e+2x1o+3x1o",
+        [(0, 1, 0, "uvw", True), (0, 0, 1, "uvw", True), (1, 1, 1, "uvw", True, 0.4), (0, 2, 2, "uvw", True)],
+    ),
     "uvu": ("3x1o+2x2e", "2x1o", "3x1e+2x2o", [(0, 0, 0, "uvu", True), (1, 0, 1, "uvu", True, 2.5)]),
     "uvv": ("3x1o+2x2e", "2x1o", "2x1e+2x2o", [(0, 0, 0, "uvv", True), (1, 0, 1, "uvv", False)]),
     "uuw": ("3x1o+2x2e", "3x1o+2x2e", "4x1e+1x4e", [(0, 0, 0, "uuw", True), (1, 1, 1, "uuw", False)]),
@@ -184,3 +191,15 @@ def test_tensors_that_do_not_fit_are_refused():
 
 def test_all_modes_are_tested():
     assert set(MODES) <= {ins[3] for _, _, _, instructions in PROBLEMS.values() for ins in instructions}
+
+
+def test_shared_weights_mix_channels_after_a_channelwise_product():
+    """Shared uvw weights over harmonics are a matrix product of their own; weights for each row go the other way."""
+    ins, sh, outs = "3x0e+2x1o", "1x0e+1x1o+1x2e", "4x1o+5x0e"
+    instructions = [(0, 0, 1, "uvw", True), (0, 1, 0, "uvw", True, 0.3), (1, 1, 1, "uvw", True), (1, 2, 0, "uvw", True)]
+    shared, separate = (tensor_product_plan(ins, sh, outs, instructions, shared_weights=value) for value in (True, False))
+    assert shared.stages[0].mixing is not None
+    assert "cpu" in explain(shared.stages[0].program)
+    x, y = torch.randn(6, shared.irreps_in1.dim, dtype=torch.float64), torch.randn(6, shared.irreps_in2.dim, dtype=torch.float64)
+    w = torch.randn(shared.weight_numel, dtype=torch.float64)
+    torch.testing.assert_close(tensor_product(x, y, w, shared), tensor_product(x, y, w.expand(6, -1), separate))
