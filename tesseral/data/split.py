@@ -74,7 +74,7 @@ class Split:
             raise DataError(
                 f"the data have changed since they were split: {count} frames of {', '.join(self.files) or 'unknown files'} "
                 f"with hash {self.digest[:12]} then, {len(frames)} frames with hash {digest[:12]} now; "
-                "keys, units and order count, too: restore the files, or delete the split to draw another one"
+                "keys, units and order count, too: restore the files, or leave the split file away to draw another split"
             )
 
     def write(self, path: str | os.PathLike[str]) -> None:

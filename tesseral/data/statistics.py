@@ -164,7 +164,8 @@ def atomic_energies(
         missing = [chemical_symbols[z] for z in species if z not in values]
         if missing:
             raise DataError(
-                f"the dictionary of atomic energies lacks {', '.join(missing)}, which the data contain: add their energies"
+                f"the dictionary of atomic energies lacks {', '.join(missing)}, which the data contain: add their energies to "
+                "atomic_energies.values"
             )
         return values, ()
     if settings.source in ("auto", "isolated"):
@@ -176,7 +177,7 @@ def atomic_energies(
             have = ", ".join(chemical_symbols[z] for z in alone) or "none"
             raise DataError(
                 f"no isolated atom of {', '.join(missing)} with an energy in the data (found: {have}): add frames of one atom, "
-                "or set the source of the atomic energies to least_squares or dictionary"
+                "or set atomic_energies.source to least_squares or dictionary"
             )
         energies, note = least_squares_energies(frames, settings.ridge)
         some = (

@@ -25,12 +25,19 @@ Backend = Annotated[str, typer.Option(help="kernels: auto, reference, cpu or tri
 
 @app.command()
 def demo(
-    output: Output = Path("demo"), minutes: float = 5.0, seed: int = 0, resume: Resume = False, overwrite: Overwrite = False
+    output: Output = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="of training")] = 5.0,
+    picoseconds: Annotated[float, typer.Option(help="of dynamics")] = 2.0,
+    seed: int = 0,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a potential for ethanol on embedded DFT data, test it on held-out trajectories, relax and move a molecule with it."""
     from tesseral.interfaces.demo import demonstrate
 
-    demonstrate(output, minutes=minutes, seed=seed, resume=resume, overwrite=overwrite)
+    if not (0 < minutes < float("inf") and 0 < picoseconds < float("inf")):
+        raise ValueError(f"--minutes is {minutes} and --picoseconds is {picoseconds}, expected positive numbers")
+    demonstrate(output, minutes=minutes, picoseconds=picoseconds, seed=seed, resume=resume, overwrite=overwrite)
 
 
 @app.command()
@@ -73,20 +80,22 @@ def evaluate(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="write the tables as JSON to this file")] = None,
     precision: Precision = "",
     backend: Backend = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
 ) -> None:
     """Errors of a model on labelled frames."""
     from rich.console import Console
 
     from tesseral.interfaces.console import say_errors
-    from tesseral.interfaces.training import evaluate_frames, read_labelled
+    from tesseral.interfaces.training import evaluate_frames, read_labelled, require_labels
     from tesseral.train.checkpoints import write_atomically
     from tesseral.train.prediction import tables
 
     potential, metadata = _load(model, precision, backend)
-    _check_outputs(output)
+    _check_outputs(output, model, *frames, overwrite=overwrite)
     errors = {}
     for path in frames:
         labelled = read_labelled(path, keys, units)
+        require_labels(labelled, keys)
         errors[path.name] = tables(evaluate_frames(potential, labelled, metadata.cutoff, show_progress=True))
     say_errors(Console(), errors)
     if output is not None:
@@ -106,7 +115,7 @@ def predict(
     from tesseral.interfaces.simulation import predict_file
 
     potential, _ = _load(model, precision, backend)
-    _check_outputs(output, overwrite=overwrite)
+    _check_outputs(output, model, frames, overwrite=overwrite)
     predict_file(potential, frames, output)
 
 
@@ -122,11 +131,14 @@ def selftest(
     from rich.console import Console
 
     from tesseral.interfaces.console import say_selftest
-    from tesseral.interfaces.simulation import read_structure, run_selftest
+    from tesseral.interfaces.simulation import check_species, read_structure, run_selftest
 
     potential, metadata = (None, None) if model is None else _load(model, precision, backend)
     stored = [Atoms(**example) for example in getattr(metadata, "examples", ())]
-    checks = run_selftest(potential, stored if structure is None else [read_structure(structure)])
+    examples = stored if structure is None else [read_structure(structure)]
+    if potential is not None and structure is not None:
+        check_species(potential, examples[0], structure)
+    checks = run_selftest(potential, examples)
     say_selftest(Console(), checks)
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
@@ -174,7 +186,7 @@ def relax(
     from tesseral.interfaces.simulation import relax_file
 
     potential, _ = _load(model, precision, backend)
-    _check_outputs(output, overwrite=overwrite)
+    _check_outputs(output, model, structure, overwrite=overwrite)
     relax_file(potential, structure, output, fmax=fmax, steps=steps, cell=cell)
 
 
@@ -198,12 +210,14 @@ def md(
     from tesseral.interfaces.simulation import md_file
 
     potential, _ = _load(model, precision, backend)
+    if resume and overwrite:
+        raise ValueError("--resume continues a trajectory and --overwrite discards it; give one of them")
     if not resume:
-        _check_outputs(output, overwrite=overwrite)
-        output.unlink(missing_ok=True)
+        for written in (output, output.with_suffix(".csv")):
+            _check_outputs(written, model, structure, overwrite=overwrite)
     md_file(
-        potential, structure, output, time=time, resume=resume,
-        timestep=timestep, temperature=temperature, ensemble=ensemble, every=every, seed=seed,
+        potential, structure, output, time=time, resume=resume, overwrite=overwrite,
+        timestep=timestep, temperature=temperature, ensemble=ensemble, interval=every, seed=seed,
     )  # fmt: skip
 
 
@@ -217,10 +231,12 @@ def _load(path: Path, precision: str, backend: str) -> tuple[Any, Any]:
     return files.load(path, dtype=getattr(torch, precision) if precision else None, backend=backend)
 
 
-def _check_outputs(output: Path | None, overwrite: bool = False) -> None:
+def _check_outputs(output: Path | None, *inputs: Path, overwrite: bool = False) -> None:
     """Before any work: the output can be written and nothing is lost by it."""
     if output is None:
         return
+    if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
+        raise ValueError(f"{output} is the input; name another file for the output")
     if output.is_dir():
         raise ValueError(f"{output} is a folder; name a file")
     if output.exists() and not overwrite and output.stat().st_size:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ase
+import ase.data
 import ase.io
+import numpy as np
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tesseral.data import DataError, frames_from_atoms
+from tesseral.graph import find_neighbors
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.training import evaluate_frames
 from tesseral.kernels.dispatch import explain
@@ -24,6 +28,7 @@ from tesseral.physics.dynamics import Settings, run
 from tesseral.physics.relaxation import relax
 from tesseral.physics.selftest import Check, selftest
 from tesseral.train.checkpoints import write_atomically
+from tesseral.train.settings_file import SettingsError, validate
 
 
 def read_structures(path: Path) -> list[ase.Atoms]:
@@ -32,11 +37,43 @@ def read_structures(path: Path) -> list[ase.Atoms]:
         raise DataError(f"{path} is a folder; name a file in it" if path.is_dir() else f"{path} does not exist")
     try:
         structures = list(ase.io.iread(str(path), index=":"))
+    except KeyError as error:
+        raise DataError(f"{path}: {error} is not a chemical element, or a key that is missing; correct the file") from error
     except Exception as error:  # each of ASE's parsers raises whatever it likes
         raise DataError(f"{path} cannot be read as a structure ({type(error).__name__}: {error})") from error
     if not structures:
         raise DataError(f"{path} holds no structure: it is empty")
+    for index, atoms in enumerate(structures):
+        check_structure(atoms, f"frame {index} of {path}")
     return structures
+
+
+def check_species(model: torch.nn.Module, atoms: ase.Atoms, path: Path) -> None:
+    """``DataError`` for an element that the model does not know."""
+    known: tuple[int, ...] = model.species  # type: ignore[assignment]
+    unknown = sorted(set(atoms.numbers.tolist()) - set(known))
+    if unknown:
+        names, have = (", ".join(ase.data.chemical_symbols[z] for z in numbers) for numbers in (unknown, known))
+        raise DataError(f"{path}: the model was not trained on {names}, only on {have}; train one on frames that hold {names}")
+
+
+def check_structure(atoms: ase.Atoms, place: str) -> None:
+    """``DataError`` for a structure of which no potential has an energy: without atoms, not finite, flat, or collapsed."""
+    if len(atoms) == 0:
+        raise DataError(f"{place} has no atoms; remove the frame")
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise DataError(f"{place}: positions or cell hold NaN or inf; remove the frame")
+    try:
+        (source, destination), shifts = find_neighbors(atoms.positions, atoms.cell.array, atoms.pbc, 1.5)
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from error
+    vectors = atoms.positions[source] + shifts @ atoms.cell.array - atoms.positions[destination]
+    lengths = np.linalg.norm(vectors, axis=1)
+    if len(lengths) and lengths.min() < 1e-3:
+        pair = int(lengths.argmin())
+        raise DataError(
+            f"{place}: the atoms {source[pair]} and {destination[pair]} are {lengths[pair]:.3f} Å apart; correct the positions"
+        )
 
 
 def read_structure(path: Path) -> ase.Atoms:
@@ -67,6 +104,11 @@ def predict_file(model: torch.nn.Module, path: Path, output: Path) -> None:
 def relax_file(model: torch.nn.Module, path: Path, output: Path, *, fmax: float, steps: int, cell: bool) -> None:
     """Relax the last structure of ``path`` and write it to ``output``, converged or not; says which."""
     atoms = read_structure(path)
+    check_species(model, atoms, path)
+    if not 0 < fmax < math.inf or steps < 1:
+        raise ValueError(f"--fmax is {fmax} and --steps {steps}, expected positive numbers")
+    if cell and not atoms.pbc.any():
+        raise ValueError(f"{path}: pbc is F F F, so there is no cell to relax; leave --cell away, or set pbc in the file")
     atoms.calc = Calculator(model)
     with progress_bar("relaxing") as bar:
         task = bar.add_task("relaxing", total=steps, note="")
@@ -78,14 +120,36 @@ def relax_file(model: torch.nn.Module, path: Path, output: Path, *, fmax: float,
     Console(stderr=True).print(result.sentence, highlight=False, soft_wrap=True)
 
 
-def md_file(model: torch.nn.Module, path: Path, output: Path, *, time: float, resume: bool, **settings: Any) -> None:
-    """Move the last structure of ``path`` for ``time`` ps; ``settings`` as in :class:`tesseral.physics.dynamics.Settings`."""
-    chosen = Settings(interval=settings.pop("every"), **settings)
+def md_file(
+    model: torch.nn.Module, path: Path, output: Path, *, time: float, resume: bool, overwrite: bool = False, **settings: Any
+) -> None:
+    """Move the last structure of ``path`` for ``time`` ps; ``settings`` as in :class:`tesseral.physics.dynamics.Settings`.
+
+    ``overwrite`` removes an earlier ``output`` when everything has been checked and the run begins.
+    """
+    try:
+        chosen = validate(Settings, settings, "md")
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("'interval'", "'every'")) from None
     atoms = read_structure(path)
+    check_species(model, atoms, path)
     atoms.calc = Calculator(model)
+    if not 1 <= 1000 * time / chosen.timestep < math.inf:
+        raise ValueError(f"a run of {time} ps is not one step of {chosen.timestep} fs or more; correct --time or --timestep")
     steps = round(1000 * time / chosen.timestep)
-    if steps < 1:
-        raise ValueError(f"a run of {time} ps is shorter than one step of {chosen.timestep} fs; ask for more time")
+    lightest = int(np.argmin(atoms.get_masses()))
+    # Hydrogen's bonds swing in 10 fs, those of heavier atoms more slowly by the root of their mass.
+    usual = 2.0 * math.sqrt(atoms.get_masses()[lightest])
+    if chosen.timestep > usual:
+        Console(stderr=True).print(
+            f"warning: a timestep of {chosen.timestep} fs is long for {atoms.symbols[lightest]}; the energy will drift or "
+            f"explode. Below {usual / 2:.1f} fs is usual",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    atoms.get_potential_energy()  # what is wrong with the structure is said before a file is touched
+    if overwrite:
+        for earlier in (output, output.with_suffix(".csv")):
+            earlier.unlink(missing_ok=True)
     with progress_bar("moving") as bar:
         task = bar.add_task("moving", total=steps, note="")
         sampled = run(

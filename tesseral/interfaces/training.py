@@ -18,13 +18,15 @@ from rich.console import Console
 
 from tesseral.data import DataError, Frames, Graphs, Keys, Statistics, Units, compute_statistics, make_split, read_frames
 from tesseral.data.doctor import Complaint, DoctorSettings, examine
+from tesseral.data.doctor.labels import Presence
+from tesseral.data.doctor.structure import Duplicates
 from tesseral.data.split import Split
 from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom
 from tesseral.interfaces.console import say_complaints, say_errors, say_selftest
 from tesseral.models import ModelSettings, build, cast, files
 from tesseral.models.files import Metadata
 from tesseral.physics.selftest import Check, selftest
-from tesseral.train.checkpoints import write_atomically
+from tesseral.train.checkpoints import LAST, RunFolderError, write_atomically
 from tesseral.train.loop import FitResult, TrainingError, fit
 from tesseral.train.prediction import Predictions, evaluate, tables
 from tesseral.train.report import Movie, Report, installed_versions, write_report
@@ -79,6 +81,7 @@ def train(
     started = time.monotonic()
     console.rule("data", align="left")
     data = data or read_data(settings, console)
+    _check_folder(folder, resume, overwrite, console)
     console.print(_describe(data), highlight=False, soft_wrap=True)
     cutoff = settings.model.cutoff
     complaints = _examine(settings, data, console) if settings.data.examine else []
@@ -160,6 +163,10 @@ def read_data(settings: TrainingSettings, console: Console) -> Data:
         if beside is not None:
             console.print(f"energies of isolated atoms are taken from {beside}", highlight=False, soft_wrap=True)
             isolated = read([beside])
+    if len(alone) == len(training):
+        raise DataError(
+            f"{', '.join(training.files())}: all {len(alone)} frames are single atoms; name files with structures, too"
+        )
     if alone:
         training = training.subset(sorted(set(range(len(training))) - set(alone)))
     if wanted.limit is not None and wanted.limit < len(training):
@@ -172,7 +179,10 @@ def read_data(settings: TrainingSettings, console: Console) -> Data:
         split = Split.read(wanted.split_file)
     else:
         split = make_split(training, wanted.split)
-    first, second, third = split.apply(training)
+    try:
+        first, second, third = split.apply(training)
+    except DataError as error:
+        raise DataError(f"{wanted.split_file or 'the split'}: {error}") from None
     if len(third):
         tests = {"test": third, **tests}
     return Data(first, second, tests, isolated, split)
@@ -184,6 +194,13 @@ def examine_data(data: Data, settings: DoctorSettings) -> list[Complaint]:
     everything = seen if not data.tests else None
     complaints = examine(everything or seen, settings)
     known = {str(complaint) for complaint in complaints}
+    if data.split is None:
+        training = Duplicates(settings)
+        validation = Duplicates(settings, betrays=training, role="validation")
+        for check, frames in ((training, data.training), (validation, data.validation)):
+            for frame in frames:
+                check.see(frame)
+        complaints = [c for c in validation.conclude() if c.name == "validation-in-train"] + complaints
     for frames in data.tests.values():
         complaints += [c for c in examine(seen, settings, test=frames) if str(c) not in known]
     return complaints
@@ -194,6 +211,16 @@ def read_labelled(path: Path | Sequence[Path], keys: str = "{}", units: str = "{
     return read_frames(
         path, validate(Keys, _mapping(keys, "--keys"), "--keys"), validate(Units, _mapping(units, "--units"), "--units")
     )
+
+
+def require_labels(frames: Frames, keys: str = "{}") -> None:
+    """``DataError`` for frames among which nothing can be compared with a prediction; it names the keys that were found."""
+    if any({"energy", "forces", "stress"} & frame.labels.keys() for frame in frames):
+        return
+    presence = Presence(DoctorSettings(keys=validate(Keys, _mapping(keys, "--keys"), "--keys"), required=("energy", "forces")))
+    for frame in frames:
+        presence.see(frame)
+    raise DataError("\n".join(complaint.sentence for complaint in presence.conclude()) + " (option --keys)")
 
 
 def examine_files(paths: Sequence[Path], keys: str, units: str, cutoff: float) -> tuple[list[Complaint], str]:
@@ -220,6 +247,25 @@ def evaluate_frames(
             raise DataError(f"{frame.place}: the model does not know {names}; leave such frames out, or train on them")
     kinds = [frame.config_type for frame in frames]
     return evaluate(model, Graphs(frames, cutoff), config_types=kinds, stress=stress, show_progress=show_progress)
+
+
+def _check_folder(folder: Path, resume: bool, overwrite: bool, console: Console) -> None:
+    """Before any work: what a run leaves behind would replace nothing that somebody still wants; ``RunFolderError`` says what."""
+    if resume and overwrite:
+        raise RunFolderError("--resume continues a run and --overwrite discards it; give one of them")
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; name a folder for the run")
+    there = [name for name in (LAST, MODEL, METRICS, REPORT, SETTINGS, SPLIT) if (folder / name).exists()]
+    if resume and LAST not in there:
+        if there:
+            raise RunFolderError(
+                f"{folder} holds {', '.join(there)}, but no checkpoint {LAST} to --resume; name another folder, or --overwrite"
+            )
+        console.print(f"note: there is nothing to resume in {folder}: a new run begins", highlight=False, soft_wrap=True)
+    elif there and not resume and not overwrite:
+        cure = "continue it with --resume, discard it with --overwrite" if LAST in there else "replace them with --overwrite"
+        what = f"a run ({', '.join(there)})" if LAST in there else ", ".join(there)
+        raise RunFolderError(f"{folder} holds {what}; {cure}, or name another folder")
 
 
 def _mapping(text: str, source: str) -> dict[str, Any]:

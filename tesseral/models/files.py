@@ -160,9 +160,11 @@ def _read_header(path: Path) -> dict[str, str]:
             start, brace = file.read(8), file.read(1)
             # The length of a header may begin with these bytes, too: only the brace after it tells.
             if brace != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
+                instead = path.with_name("model.safetensors")
+                hint = f"; the model of that run is {instead}" if path.suffix == ".ckpt" and instead.exists() else ""
                 raise ModelFileError(
                     f"{path} is a PyTorch (pickle) file, which can run any code when opened: tesseral reads only its own "
-                    "safetensors files"
+                    f"safetensors files{hint}"
                 )
             length = int.from_bytes(start, "little")
             if size <= 8:

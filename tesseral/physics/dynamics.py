@@ -39,7 +39,7 @@ class Settings(BaseModel):
     )
     temperature: float = Field(default=300.0, ge=0, description="K; in nve that of the first velocities")
     pressure: float = Field(default=0.0, description="GPa, npt only")
-    timestep: float = Field(default=0.5, gt=0, description="fs")
+    timestep: float = Field(default=0.5, gt=0, le=50, description="fs; about 0.5 with hydrogen, 1 to 5 without")
     coupling: float = Field(
         default=100.0, gt=0, description="relaxation time of the thermostat in fs; the barostat's is ten times longer"
     )

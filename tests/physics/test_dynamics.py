@@ -209,7 +209,15 @@ def test_progress():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"timestep": 0}, {"interval": 0}, {"temperature": -1.0}, {"temperature": float("nan")}, {"ensemble": "nph"}, {"heat": 3}],
+    [
+        {"timestep": 0},
+        {"timestep": 1000.0},
+        {"interval": 0},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"ensemble": "nph"},
+        {"heat": 3},
+    ],
 )
 def test_settings_are_checked(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):

@@ -182,7 +182,20 @@ def test_a_run_is_not_continued_with_other_settings_or_frames_and_not_overwritte
         run(tmp_path, options={"resume": True}, batch_size=5)
     with pytest.raises(CheckpointError, match="other training frames"):
         run(tmp_path, training=frames(13, seed=7), options={"resume": True})
-    assert run(tmp_path, options={"overwrite": True}, max_epochs=2).epochs == 2
+
+
+class WithModel(FitSettings):
+    """Settings as the whole job has them: those of the loop, and others beside them."""
+
+    model: dict[str, int] = {"channels": 4}  # noqa: RUF012 (pydantic copies it)
+
+
+def test_a_resumed_run_names_what_changed_key_by_key(tmp_path):
+    job = (PairPotential(), frames(6), frames(3, seed=1))
+    fit(*job, WithModel.model_validate(FAST | {"max_epochs": 1}), tmp_path, show_progress=False)
+    changed = WithModel.model_validate(FAST | {"model": {"channels": 8}, "optimizer": {"lr": 0.01}})
+    with pytest.raises(CheckpointError, match=r"\(optimizer\.lr: was 0\.02, is 0\.01; model\.channels: was 4, is 8\)"):
+        fit(*job, changed, tmp_path, resume=True, show_progress=False)
 
 
 def test_two_processes_agree_with_one(tmp_path):

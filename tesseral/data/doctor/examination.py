@@ -19,6 +19,11 @@ from tesseral.data.keys import Keys
 from tesseral.data.read import read_frames
 from tesseral.data.units import Units
 
+# What is wrong only because something else is: it would send the reader after the wrong thing.
+_CONSEQUENCES = {
+    "length-unit": ("species-misfit",),
+    "mixed-units": ("force-sign", "energy-force-units", "forces-unrelated", "stress-sign", "stress-unit"),
+}
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -52,8 +57,9 @@ def examine(
     if count == 0:
         return [Complaint("error", "no-frames", "the data hold no frames: name files that do")]
     complaints = [complaint for check in checks for complaint in check.conclude()]
-    if any(complaint.name == "length-unit" for complaint in complaints):  # which makes all bonds misfits
-        complaints = [complaint for complaint in complaints if complaint.name != "species-misfit"]
+    found = {complaint.name for complaint in complaints}
+    follows = {name for cause in found & _CONSEQUENCES.keys() for name in _CONSEQUENCES[cause]}
+    complaints = [complaint for complaint in complaints if complaint.name not in follows]
     if test is not None:
         complaints += _examine_test(test, settings, duplicates, species)
     return sorted(complaints, key=lambda complaint: _ORDER[complaint.severity])

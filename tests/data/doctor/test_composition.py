@@ -47,6 +47,14 @@ def test_mixed_units(size, name):
     assert "2 of 24" in error.sentence
 
 
+def test_half_of_the_energies_in_another_unit():
+    frames = relabel(molecules(), energy=lambda frame: frame.labels["energy"] - 40.0)
+    frames = relabel(frames, only=range(0, 24, 2), energy=lambda frame: frame.labels["energy"] / 27.2114)
+    (error,) = complaints(frames, "mixed-units")
+    assert "looks like Hartree among eV" in error.sentence
+    assert not complaints(frames, "force-sign") + complaints(frames, "forces-unrelated")
+
+
 def test_outliers():
     frames = relabel(molecules(), only=[5], energy=lambda frame: frame.labels["energy"] + 50.0)
     (warning,) = complaints(frames, "energy-outlier")
