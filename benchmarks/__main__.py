@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=SUITES, help="run these suites; may be repeated")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, help="rounds per row: 15, or 5 with --quick")
-    parser.add_argument("--seconds", type=float, help="end the rounds of a row after this long: 60, or 4 with --quick")
+    parser.add_argument("--seconds", type=float, help="end the rounds of a row after this long: 60, or 2 with --quick")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PATH", help="interpreter of a peer")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of results/ and RESULTS.md")
     arguments = parser.parse_args()
@@ -46,7 +46,7 @@ def main() -> None:
         os.environ[PEERS[name][0]] = path
     quick = arguments.quick
     environment = Environment(
-        arguments.threads, arguments.rounds or (5 if quick else 15), arguments.seconds or (4.0 if quick else 60.0), quick
+        arguments.threads, arguments.rounds or (5 if quick else 15), arguments.seconds or (2.0 if quick else 60.0), quick
     )
     results = arguments.output / "results"
     results.mkdir(parents=True, exist_ok=True)

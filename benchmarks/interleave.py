@@ -83,11 +83,11 @@ def serve(
     def prepare(name: str) -> None:
         cases[name] = run(name) if lazy else run[name] if isinstance(run, dict) else run  # type: ignore[operator, call-arg, assignment]
         fastest = math.inf
-        for _ in range(max(1, warm_up)):
+        for _ in range(warm_up):
             fastest = min(fastest, _seconds(cases[name], 1))
             if fastest > 1:
                 break
-        loops[name] = max(1, math.ceil(SHORTEST / fastest))
+        loops[name] = max(1, math.ceil(SHORTEST / fastest)) if warm_up else 1
 
     if not lazy:
         for name in run if isinstance(run, dict) else [""]:

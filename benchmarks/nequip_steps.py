@@ -18,6 +18,7 @@ NOTE = "Acetylacetone (15 atoms), batches of frames; column nequip: how many tim
 PEERS = ("nequip",)
 SIZES = {"4 layers, lmax 1, 32": (4, 1, 1, 32), "4 layers, lmax 2, 32": (4, 2, 1, 32)}
 STEPS = (("train", 5), ("train", 32), ("md", 1), ("md", 7), ("md", 67))
+QUICK = (("train", 5), ("train", 32), ("md", 7))
 
 
 def rows(environment: Environment) -> Iterator[dict]:
@@ -27,7 +28,7 @@ def rows(environment: Environment) -> Iterator[dict]:
         print("  left out: set TESSERAL_DATA to the folder of external data sets (acac/train_300K.xyz)", flush=True)
         return
     for size, words in list(SIZES.items())[-1:] if environment.quick else SIZES.items():
-        for mode, batch in STEPS[:4] if environment.quick else STEPS:
+        for mode, batch in QUICK if environment.quick else STEPS:
             with environment.workers("nequip_steps.py", ("tesseral", *PEERS), mode, frames, batch, *words) as sides:
                 table = compare(sides, environment.rounds, environment.seconds)
             problem = f"{size}, {'batch ' + str(batch) if mode == 'train' else str(15 * batch) + ' atoms'}"
