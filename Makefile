@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint bench wheel clean
 
 demo: $(VENV)/.installed
-	$(BIN)/tesseral demo --output demo/
+	$(BIN)/tesseral demo --output demo/ --overwrite
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/pytest --jaxtyping-packages=tesseral,beartype.beartype -m "not compile"
