@@ -21,7 +21,7 @@ from tesseral.data.doctor import Complaint, DoctorSettings, examine
 from tesseral.data.doctor.labels import Presence
 from tesseral.data.doctor.structure import Duplicates
 from tesseral.data.split import Split
-from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom
+from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom, isolated_energies
 from tesseral.interfaces.console import say_complaints, say_errors, say_selftest
 from tesseral.models import ModelSettings, build, cast, files
 from tesseral.models.files import Metadata
@@ -277,7 +277,10 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
 
 def _examine(settings: TrainingSettings, data: Data, console: Console) -> list[Complaint]:
     required = tuple(name for name in ("energy", "forces", "stress") if getattr(settings.loss, name).weight > 0)
-    complaints = examine_data(data, DoctorSettings(keys=settings.data.keys, cutoff=settings.model.cutoff, required=required))
+    alone = {} if data.isolated is None else isolated_energies(data.isolated)
+    known = {chemical_symbols[z]: energy for z, energy in alone.items()}
+    told = DoctorSettings(keys=settings.data.keys, cutoff=settings.model.cutoff, required=required, atomic_energies=known)
+    complaints = examine_data(data, told)
     say_complaints(console, complaints)
     fatal = [complaint for complaint in complaints if complaint.severity == "error"]
     if fatal:

@@ -32,8 +32,9 @@ def ethanol(count=24, seed=0, spread=0.05):
     return frames
 
 
-def isolated_atoms():
-    return [label(ase.Atoms(symbol), EMT()) for symbol in ("H", "C", "O")]
+def isolated_atoms(*symbols):
+    """Single atoms, of hydrogen, carbon and oxygen unless named."""
+    return [label(ase.Atoms(symbol), EMT()) for symbol in symbols or ("H", "C", "O")]
 
 
 def crystal(count=24, seed=0, strain=0.02, spread=0.06):

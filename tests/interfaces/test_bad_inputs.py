@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tesseral.models import build, files, parse_settings
-from tests.data.made import crystal, ethanol
+from tests.data.made import crystal, ethanol, isolated_atoms
 from tests.interfaces.test_cli import command
 
 SETTINGS = "data: {train: good.xyz}\nmodel: {cutoff: 3.0, layers: 1, channels: 4}\nmax_epochs: 1\ntensorboard: false\n"
@@ -21,6 +21,9 @@ CHANGED = {  # frames spoilt by a function of a frame and its index
     "bohr.xyz": lambda atoms, _: (atoms.set_cell(atoms.cell / 0.529), setattr(atoms, "positions", atoms.positions / 0.529)),
     "hartree.xyz": lambda atoms, _: atoms.calc.results.update(energy=atoms.calc.results["energy"] / 27.2114),
     "gradients.xyz": lambda atoms, _: atoms.calc.results.update(forces=-atoms.calc.results["forces"]),
+    "kcal.xyz": lambda atoms, _: atoms.calc.results.update(
+        {k: (v - 14.0 * (k == "energy")) * 23.06 for k, v in atoms.calc.results.items()}
+    ),
     "pressure.xyz": lambda atoms, _: atoms.calc.results.update(stress=-atoms.calc.results["stress"]),
     "nan.xyz": lambda atoms, index: index == 5 and atoms.calc.results["forces"].__setitem__(0, np.nan),
     "zero.xyz": lambda atoms, _: atoms.calc.results.update(forces=0 * atoms.calc.results["forces"]),
@@ -43,6 +46,7 @@ def prepared(tmp_path_factory):
         frames = ethanol(12) if name in ("hartree.xyz", "gradients.xyz") else crystal(12)
         for index, atoms in enumerate(frames):
             change(atoms, index)
+        frames += isolated_atoms("Cu", "Au") if name == "kcal.xyz" else []
         ase.io.write(path / name, frames, format="extxyz")
     ase.io.write(path / "bare.xyz", [atoms.copy() for atoms in crystal(2)])
     ase.io.write(path / "silver.xyz", ase.build.bulk("Ag", cubic=True))
@@ -70,6 +74,7 @@ def folder(prepared, tmp_path, monkeypatch):
     [
         ((*RUN, "data.train=bohr.xyz"), ["bohr.xyz", "units.length to 'Bohr'"]),
         ((*RUN, "data.train=hartree.xyz"), ["hartree.xyz", "as if energies were in Hartree"]),
+        ((*RUN, "data.train=kcal.xyz"), ["kcal.xyz", "kcal/mol", "units.energy"]),
         ((*RUN, "data.train=gradients.xyz"), ["gradients.xyz", "wrong sign"]),
         ((*RUN, "data.train=pressure.xyz"), ["pressure.xyz", "units.stress_sign"]),
         ((*RUN, "data.train=nan.xyz"), ["frame 5 of nan.xyz", "hold NaN"]),
