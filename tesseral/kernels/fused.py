@@ -1,7 +1,7 @@
-"""Calls of the compiled C++ of :mod:`tesseral.kernels.fused_source`: matrix products by blocks, perceptrons, gates, radial functions.
+"""Calls of the C++ of :mod:`tesseral.kernels.fused_source`: matrix products by blocks, perceptrons, gates, radial functions.
 
-Functions of plain CPU tensors without autograd; :mod:`tesseral.ops` makes differentiable operations of them. Each takes contiguous
-tensors of one dtype, float32 or float64, and returns new ones.
+Functions of plain CPU tensors without autograd; :mod:`tesseral.ops` makes differentiable operations of them. Each takes
+contiguous tensors of one dtype, float32 or float64, and returns new ones.
 """
 
 from __future__ import annotations
@@ -118,10 +118,10 @@ class Blocks:
         return len(runs) // 2, Numbers("q", runs or [0])
 
 
-def linear(
-    x: Tensor, weight: Tensor, blocks: Blocks, transposed: bool, groups: tuple[Tensor, Tensor] | None = None
-) -> Tensor:
-    """x (rows, dim_in) times the blocks' matrices: (rows, dim_out). ``weight`` (groups, weights) is stored (width out, width in) if ``transposed``.
+def linear(x: Tensor, weight: Tensor, blocks: Blocks, transposed: bool, groups: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """x (rows, dim_in) times the blocks' matrices: (rows, dim_out).
+
+    ``weight`` (groups, weights) is stored (width out, width in) if ``transposed``.
 
     ``groups = (order, pointers)`` lists the rows of each group; without it there is one.
     """
@@ -130,8 +130,9 @@ def linear(
     order, pointers = _groups(rows, groups)
     zeros, runs = blocks._zeros
     numbers = (
-        _threads(rows * blocks.work), len(pointers) - 1, int(transposed), x.stride(0), blocks.weights, y.stride(0), len(blocks.paths), zeros,
-        _address(order), pointers.data_ptr(), blocks._table.address, runs.address, x.data_ptr(), weight.data_ptr(), y.data_ptr(),
+        _threads(rows * blocks.work), len(pointers) - 1, int(transposed), x.stride(0), blocks.weights, y.stride(0),
+        len(blocks.paths), zeros, _address(order), pointers.data_ptr(), blocks._table.address, runs.address,
+        x.data_ptr(), weight.data_ptr(), y.data_ptr(),
     )  # fmt: skip
     packed = array.array("q", numbers)
     _library(x.dtype).tesseral_linear(packed.buffer_info()[0], blocks._coefficients.address)
@@ -190,7 +191,15 @@ class Layers:
         pointers = array.array("q", [w.data_ptr() for w in weights])
         results = array.array("q", [0 if g is None else g.data_ptr() for g in gradients]) if gradients is not None else None
         values = [_address(tensors.get(name)) for name in ("x", "z", "y", "g", "gh", "gx", "u")]
-        head = [mode, _threads(work), rows, len(weights), ACTIVATIONS[self.activation], self._dims.address, pointers.buffer_info()[0]]
+        head = [
+            mode,
+            _threads(work),
+            rows,
+            len(weights),
+            ACTIVATIONS[self.activation],
+            self._dims.address,
+            pointers.buffer_info()[0],
+        ]
         packed = array.array("q", [*head, 0 if results is None else results.buffer_info()[0], *values])
         _library(weights[0].dtype).tesseral_perceptron(packed.buffer_info()[0], self._factors.address)
 
@@ -244,12 +253,26 @@ class GateTable:
         gates = [n for a, width, act, _ in self.gates for n in (a, width, ACTIVATIONS[act])]
         gated = [n for piece in self.gated for n in piece]
         factors = [s[-1] for s in self.scalars] + [s[-1] for s in self.gates]
-        return Numbers("q", scalars or [0]), Numbers("q", gates or [0]), Numbers("q", gated or [0]), Numbers("d", factors or [0.0])
+        return (
+            Numbers("q", scalars or [0]),
+            Numbers("q", gates or [0]),
+            Numbers("q", gated or [0]),
+            Numbers("d", factors or [0.0]),
+        )
 
     def run(self, mode: int, x: Tensor, g: Tensor | None, u: Tensor | None, y: Tensor | None, gx: Tensor | None) -> None:
         scalars, gates, gated, factors = self._numbers
         number = sum(s[1] for s in self.gates)
-        head = (mode, _threads(x.numel() * 8), x.numel() // self.dim_in, self.dim_in, self.dim_out, len(self.scalars), len(self.gates), len(self.gated))
+        head = (
+            mode,
+            _threads(x.numel() * 8),
+            x.numel() // self.dim_in,
+            self.dim_in,
+            self.dim_out,
+            len(self.scalars),
+            len(self.gates),
+            len(self.gated),
+        )
         tables = (number, scalars.address, gates.address, gated.address)
         packed = array.array("q", [*head, *tables, *map(_address, (x, g, u, y, gx))])
         _library(x.dtype).tesseral_gate(packed.buffer_info()[0], factors.address)
@@ -278,7 +301,7 @@ def gate_second_gradient(u: Tensor, g: Tensor, x: Tensor, table: GateTable) -> t
 
 @dataclass(frozen=True)
 class Bessel:
-    """Radial functions a sin(n pi r / cutoff) / r, n = 1..number, times the polynomial cutoff of a power, of vectors (rows, 3)."""
+    """Functions a sin(n pi r / cutoff) / r, n = 1..number, times the polynomial cutoff of a power, of vectors (rows, 3)."""
 
     number: int
     cutoff: float

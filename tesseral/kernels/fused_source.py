@@ -127,7 +127,9 @@ def _tile(rows: int, vectors: int) -> str:
         for v in range(vectors):
             at = f"p + {v} * LANES"
             lines.append(f"    if (width >= {v + 1} * LANES) store({at}, add ? load({at}) + alpha * c{r}{v} : alpha * c{r}{v});")
-            lines.append(f"    else for (i64 i = {v} * LANES; i < width; i++) p[i] = (add ? p[i] : 0) + alpha * c{r}{v}[i - {v} * LANES];")
+            lines.append(
+                f"    else for (i64 i = {v} * LANES; i < width; i++) p[i] = (add ? p[i] : 0) + alpha * c{r}{v}[i - {v} * LANES];"
+            )
         lines.append("  }")
     return "\n".join([*lines, "}"])
 

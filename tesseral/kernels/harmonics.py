@@ -39,7 +39,9 @@ def _function(harmonics: Harmonics, dtype: torch.dtype) -> ctypes._CFuncPtr:
     return function
 
 
-def _run(harmonics: Harmonics, mode: int, x: Tensor, g: Tensor | None, u: Tensor | None, y: Tensor | None, gx: Tensor | None) -> None:
+def _run(
+    harmonics: Harmonics, mode: int, x: Tensor, g: Tensor | None, u: Tensor | None, y: Tensor | None, gx: Tensor | None
+) -> None:
     threads = max(1, torch.get_num_threads()) if x.shape[0] > _SERIAL_ROWS else 1
     pointers = [0 if t is None else t.data_ptr() for t in (x, g, u, y, gx)]
     packed = array.array("q", [mode, threads, x.shape[0], *pointers])

@@ -15,8 +15,8 @@ from tesseral.ops.fused import apply
 class RadialEmbedding(nn.Module):
     r"""Radial functions of vectors that vanish smoothly at the cutoff: :math:`R_n(v) = b_n(|v|)\, f(|v|)`.
 
-    ``basis`` and ``cutoff`` are layers of :mod:`tesseral.nn.radial` and :mod:`tesseral.nn.cutoff`. Bessel functions of fixed frequencies with
-    the polynomial cutoff, the choice of most models, run as compiled code with their first two derivatives.
+    ``basis`` and ``cutoff`` are layers of :mod:`tesseral.nn.radial` and :mod:`tesseral.nn.cutoff`. Bessel functions of fixed
+    frequencies with the polynomial cutoff, the choice of most models, run as compiled code with their first two derivatives.
 
     >>> embedding = RadialEmbedding(BesselBasis(5.0, 8), PolynomialCutoff(5.0))
     >>> embedding(torch.tensor([[0.0, 3.0, 4.0]])).abs().max() < 1e-6
@@ -27,9 +27,10 @@ class RadialEmbedding(nn.Module):
         super().__init__()
         self.basis, self.cutoff = basis, cutoff
         self._functions = None
-        if isinstance(basis, BesselBasis) and isinstance(cutoff, PolynomialCutoff):
-            if not basis.trainable and basis.cutoff == cutoff.cutoff:
-                self._functions = fused.Bessel(basis.num_basis, basis.cutoff, basis.scale, float(cutoff.p))
+        if not (isinstance(basis, BesselBasis) and isinstance(cutoff, PolynomialCutoff)):
+            return
+        if not basis.trainable and basis.cutoff == cutoff.cutoff:
+            self._functions = fused.Bessel(basis.num_basis, basis.cutoff, basis.scale, float(cutoff.p))
 
     def forward(self, vectors: Float[Tensor, "edges 3"]) -> Float[Tensor, "edges num_basis"]:
         """Values for edge vectors in Å."""

@@ -13,7 +13,7 @@ class SpeciesLinear(torch.nn.Module):
     .. math:: y^{(o)}_{n,mw} = \frac{1}{\sqrt{A \sum_i U_i}} \sum_{i \to o} \sum_{u a} x^{(i)}_{n,mu}\, a_{s(n) a}\, W_{a,uw}
 
     which is e3nn's ``FullyConnectedTensorProduct(irreps_in, "Ax0e", irreps_out)``, but the attributes (species, A) are
-    contracted with the weights (A, those of a :class:`~tesseral.nn.Linear`) first, so that the cost for each node does not grow with A.
+    contracted with the weights (A, those of a :class:`~tesseral.nn.Linear`) first: the cost for each node does not grow with A.
     Layout ``ir_mul``. Source: Batzner et al., Nat. Commun. 13, 2453 (2022), self-interaction.
 
     >>> layer = SpeciesLinear("4x0e+2x1o", "3x0e+5x1o", attributes=8)

@@ -1,12 +1,13 @@
 """Operations written by hand to second order and by definition beyond: fast in training, right at any order.
 
-A step of training on forces needs the value of each operation, its gradient, and the gradient of that gradient. A :class:`Rule` gives the
-three as compiled code, and the definition in differentiable torch operations, which serves everywhere else: higher derivatives,
-``torch.func``, tracing and compiling, other devices and types.
+A step of training on forces needs the value of each operation, its gradient, and the gradient of that gradient. A :class:`Rule`
+gives the three as compiled code, and the definition in differentiable torch operations, which serves everywhere else: higher
+derivatives, ``torch.func``, tracing and compiling, other devices and types.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,7 +20,7 @@ from tesseral.kernels.function import Function, executed
 
 @runtime_checkable
 class Rule(Protocol):
-    """One operation of several tensors with one result; the tensors given to the last three are contiguous and not differentiated."""
+    """One operation of several tensors with one result; what the last three methods get is contiguous and not differentiated."""
 
     def definition(self, *tensors: Tensor) -> Tensor:
         """The result, in differentiable torch operations."""
@@ -42,7 +43,8 @@ class Rule(Protocol):
     ) -> list[Tensor | None] | None:
         """Gradients with respect to g and the tensors of <cotangents, gradient>; None where only the definition knows them.
 
-        There is a cotangent for each tensor, None for what was not wanted; ``wanted`` tells what is wanted now, of g and the tensors.
+        There is a cotangent for each tensor, None for what was not wanted; ``wanted`` tells what is wanted now, of g and the
+        tensors.
         """
 
 
@@ -102,12 +104,13 @@ class _Gradient(Function):
 
 
 def _gradient_by_definition(rule: Rule, wanted: Sequence[bool], g: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-    _, pull = torch.func.vjp(rule.definition, *tensors)
+    _, pull = torch.func.vjp(rule.definition, *tensors)  # type: ignore[misc]
     return tuple(value for value, want in zip(pull(g), wanted, strict=True) if want)
 
 
 def _second_by_definition(
     rule: Rule, wanted: Sequence[bool], cotangents: Sequence[Tensor | None], g: Tensor, *tensors: Tensor
 ) -> list[Tensor | None]:
-    values, pull = torch.func.vjp(lambda *inputs: _gradient_by_definition(rule, wanted, *inputs), g, *tensors)
+    gradient = functools.partial(_gradient_by_definition, rule, wanted)
+    values, pull = torch.func.vjp(gradient, g, *tensors)  # type: ignore[misc]
     return list(pull(tuple(torch.zeros_like(v) if c is None else c for c, v in zip(cotangents, values, strict=True))))

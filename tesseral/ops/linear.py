@@ -245,7 +245,7 @@ class _ByGroup:
             of_weight = fused.outer(dx, g, blocks, groups) if wanted[2] else None
         if dweight is not None:
             more = fused.linear(x, dweight, blocks, False, groups) if wanted[0] else None
-            of_g = more if of_g is None else of_g + more
+            of_g = more if of_g is None or more is None else of_g + more
             of_x = fused.linear(g, dweight, blocks.transposed(), True, groups) if wanted[1] else None
         return [of_g, of_x, of_weight]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from tesseral.ops.fused import apply
 
 
 def perceptron(x: Float[Tensor, "*batch n_in"], weights: Sequence[Tensor], layers: Layers) -> Float[Tensor, "*batch n_out"]:
-    r"""Layers :math:`x \leftarrow c f(a_i\, x W_i)`, the last one linear, with the factors :math:`a_i` and the activation of ``layers``.
+    r"""Layers :math:`x \leftarrow c f(a_i\, x W_i)`, the last one linear; :math:`a_i`, c and f are those of ``layers``.
 
     >>> layers = perceptron_layers([2, 4, 3], "silu", 1.0)
     >>> perceptron(torch.zeros(5, 2), [torch.ones(2, 4), torch.ones(4, 3)], layers).shape
@@ -39,7 +40,7 @@ class PerceptronRule:
 
     def definition(self, *tensors: Tensor) -> Tensor:
         x, *weights = tensors
-        act = {"silu": torch.nn.functional.silu, "tanh": torch.tanh}[self.layers.activation]
+        act: Any = {"silu": torch.nn.functional.silu, "tanh": torch.tanh}[self.layers.activation]
         for i, (weight, factor) in enumerate(zip(weights, self.layers.factors, strict=True)):
             x = x @ (weight * factor)
             if i < len(weights) - 1:
@@ -56,7 +57,8 @@ class PerceptronRule:
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         x, *weights = tensors
         gx, gh, gw = fused.perceptron_gradient(g, x, kept[0], weights, self.layers, wanted[0], any(wanted[1:]))
-        found = [gx, *(gw or [None] * len(weights))]
+        absent: list[Tensor | None] = [None] * len(weights)
+        found = [gx, *(gw or absent)]
         return [value for value, want in zip(found, wanted, strict=True) if want and value is not None], (gh,)
 
     def second_gradient(
@@ -71,4 +73,5 @@ class PerceptronRule:
         if u is None or any(c is not None for c in others):
             return None
         gg, gx, gw = fused.perceptron_second_gradient(u, g, x, z, gh, weights, self.layers, any(wanted[2:]))
-        return [gg, gx, *(gw or [None] * len(weights))]
+        absent: list[Tensor | None] = [None] * len(weights)
+        return [gg, gx, *(gw or absent)]

@@ -19,9 +19,10 @@ from tesseral.ops.fused import apply
 def spherical_harmonics(
     l: int | str | Irreps | Sequence[int], x: Float[Tensor, "*batch 3"], normalize: bool, normalization: str = "integral"
 ) -> Float[Tensor, "*batch dim"]:
-    r"""Real spherical harmonics of the vectors ``x``: :func:`tesseral.o3.spherical_harmonics`, compiled where there is a compiler.
+    r"""Real spherical harmonics of the vectors ``x``: :func:`tesseral.o3.spherical_harmonics`, compiled where that is possible.
 
-    Same arguments, values and errors; compiled up to degree 12 on the CPU, with the first two derivatives (higher ones by the definition).
+    Same arguments, values and errors; compiled up to degree 12 on the CPU, with the first two derivatives (higher ones follow
+    the definition).
 
     >>> import torch
     >>> spherical_harmonics(1, torch.tensor([0.0, 3.0, 4.0]), normalize=True, normalization="norm")
