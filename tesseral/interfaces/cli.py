@@ -26,7 +26,7 @@ Backend = Annotated[str, typer.Option(help="kernels: auto, reference, cpu or tri
 @app.command()
 def demo(
     output: Output = Path("demo"),
-    minutes: Annotated[float, typer.Option(help="of training")] = 5.0,
+    minutes: Annotated[float, typer.Option(help="of training")] = 7.0,
     picoseconds: Annotated[float, typer.Option(help="of dynamics")] = 2.0,
     seed: int = 0,
     resume: Resume = False,
