@@ -86,7 +86,7 @@ def evaluate(
     from rich.console import Console
 
     from tesseral.interfaces.console import say_errors
-    from tesseral.interfaces.training import evaluate_frames, read_labelled, require_labels
+    from tesseral.interfaces.training import check_elements, evaluate_frames, read_labelled, require_labels
     from tesseral.train.checkpoints import write_atomically
     from tesseral.train.prediction import tables
 
@@ -95,6 +95,7 @@ def evaluate(
     errors = {}
     for path in frames:
         labelled = read_labelled(path, keys, units)
+        check_elements(potential, labelled)
         require_labels(labelled, keys)
         errors[path.name] = tables(evaluate_frames(potential, labelled, metadata.cutoff, show_progress=True))
     say_errors(Console(), errors)

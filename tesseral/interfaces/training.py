@@ -239,14 +239,19 @@ def evaluate_frames(
     model: torch.nn.Module, frames: Frames, cutoff: float, *, stress: bool | None = None, show_progress: bool = False
 ) -> Predictions:
     """Predictions of a model for frames beside their labels; ``DataError`` for an element that the model does not know."""
+    check_elements(model, frames)
+    kinds = [frame.config_type for frame in frames]
+    return evaluate(model, Graphs(frames, cutoff), config_types=kinds, stress=stress, show_progress=show_progress)
+
+
+def check_elements(model: torch.nn.Module, frames: Frames) -> None:
+    """``DataError`` for a frame with an element that the model does not know."""
     known = set(model.species)  # type: ignore[arg-type]
     for frame in frames:
         unknown = sorted(set(frame.numbers.tolist()) - known)
         if unknown:
             names = ", ".join(chemical_symbols[z] if 0 < z <= 118 else str(z) for z in unknown)
             raise DataError(f"{frame.place}: the model does not know {names}; leave such frames out, or train on them")
-    kinds = [frame.config_type for frame in frames]
-    return evaluate(model, Graphs(frames, cutoff), config_types=kinds, stress=stress, show_progress=show_progress)
 
 
 def _check_folder(folder: Path, resume: bool, overwrite: bool, console: Console) -> None:
