@@ -124,7 +124,7 @@ def test_the_demo_in_seconds(tmp_path) -> None:
         (("train", "settings.yaml", "--output", "run"), "--resume, discard it with --overwrite"),
         (("evaluate", "settings.yaml", "test.xyz"), "no model file"),
         (("evaluate", "run/model.safetensors", "test.xyz", "--units", "{energy: hartree}"), "Did you mean 'Hartree'"),
-        (("evaluate", "run/model.safetensors", "gold.xyz"), "no frame has energy"),
+        (("evaluate", "run/model.safetensors", "gold.xyz"), "Au"),
         (("predict", "run/model.safetensors", "gold.xyz", "--output", "p.xyz"), "Au"),
         (("relax", "run/model.safetensors", "gold.xyz", "--output", "g.xyz"), "not trained on Au"),
         (("predict", "run/model.safetensors", "test.xyz", "--output", "test.xyz"), "is the input"),
