@@ -203,6 +203,7 @@ class Training:
         self.fabric, self.job, self.settings, self.signalled = fabric, job, job.settings, signalled
         self.rank, self.world, self.main = fabric.global_rank, fabric.world_size, fabric.is_global_zero
         self.model = job.model.to(fabric.device)
+        self.compiled: dict[bool, Any] = {}
         self.optimizer = build_optimizer(self.model, job.settings.optimizer)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.average = ExponentialMovingAverage(self.parameters, job.settings.ema_decay)
@@ -317,6 +318,12 @@ class Training:
         forces = "forces" in graph.labels and (loss.forces.weight > 0 or not create_graph)
         if not (forces or stress):
             return EnergyOnly(self.job.model(graph))
+        if create_graph and self.settings.compile:
+            from tesseral.train.compiled import CompiledPrediction  # brings the tracers, which take long to import
+
+            if stress not in self.compiled:
+                self.compiled[stress] = CompiledPrediction(self.model, stress)
+            return self.compiled[stress](graph)
         return self.job.predict(self.model, graph, stress=stress, create_graph=create_graph)
 
     def _finished(self) -> str:

@@ -181,6 +181,9 @@ class FitSettings(Strict):
     devices: int = Field(default=1, ge=1, description="processes (CPU) or GPUs")
     accelerator: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a CUDA device when there is one")
     tensorboard: bool = Field(default=True, description="also write TensorBoard logs")
+    compile: bool = Field(
+        default=False, description="compile the training step, minutes at the start; for long runs on a GPU, of models that trace"
+    )
 
     @model_validator(mode="before")
     @classmethod
