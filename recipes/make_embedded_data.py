@@ -3,6 +3,7 @@
     pip install tesseral[dft]
     python recipes/make_embedded_data.py              # an hour or so on two cores; killed, it resumes where it was
     python recipes/make_embedded_data.py --package    # writes the files in tesseral/data/embedded/ from what is finished
+    python recipes/make_embedded_data.py --unpack     # the way back: continues from the files in tesseral/data/embedded/
 
 Geometries come from GFN2-xTB Langevin dynamics, so they cost nothing and visit every conformer; labels come from DFT. A whole
 trajectory belongs to one split, so no test frame neighbours a training frame in time, and all of 700 K is test. Every finished
@@ -78,7 +79,10 @@ POLARIZABILITY_EVERY = 10  # frames of a trajectory
 # Minima: gauche- is the mirror image of gauche+, so two suffice. The gauche minimum and its Hessian are held out.
 MINIMA = {"trans": "train", "gauche+": "test"}
 FORCE_TOLERANCE = 5e-4  # eV/Å
-DISPLACEMENT = 0.01  # Å, central differences of dipole and polarizability
+# Derivatives of dipole and polarizability are the first and second derivatives of the forces in an electric field (Komornicki
+# and McIver, J. Chem. Phys. 70, 2014 (1979)): thirteen gradients a minimum, where displacements would take fifty-four responses.
+FIELD = 0.004  # atomic units
+FIELD_TOLERANCE = 1e-13  # Hartree: second differences need forces to 1e-8 Hartree/Bohr
 FRAMES_BEFORE_MINIMA = 250
 
 ISOLATED_ATOMS = {"H": 1, "C": 2, "O": 2}  # unpaired electrons of the ground state
@@ -159,8 +163,11 @@ def run_trajectory(index: int, folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------------ labels
 
 
-def self_consistent_field(atoms: Atoms, grid: int, unpaired: int = 0):
-    """A converged Kohn-Sham calculation: a coarse grid first, then the real one from its density."""
+def self_consistent_field(atoms: Atoms, grid: int, unpaired: int = 0, tolerance: float = SCF_TOLERANCE, electric=None):
+    """A converged Kohn-Sham calculation: a coarse grid first, then the real one from its density.
+
+    ``electric`` is a uniform field in atomic units; its potential energy of an electron at r is + E.r.
+    """
     from pyscf import dft, gto
 
     geometry = list(zip(atoms.get_chemical_symbols(), atoms.positions / Bohr))
@@ -169,15 +176,18 @@ def self_consistent_field(atoms: Atoms, grid: int, unpaired: int = 0):
     def calculation(level: int, tolerance: float):
         field = (dft.UKS if unpaired else dft.RKS)(mol, xc=XC).density_fit(auxbasis=AUXILIARY_BASIS)
         field.grids.level, field.conv_tol = level, tolerance
+        if electric is not None:
+            core = field.get_hcore() + np.einsum("x,xpq->pq", electric, mol.intor_symmetric("int1e_r", comp=3))
+            field.get_hcore = lambda *_: core
         return field
 
     coarse = calculation(1, 1e-5)
     coarse.kernel()
-    fine = calculation(grid, SCF_TOLERANCE)
+    fine = calculation(grid, tolerance)
     fine.with_df = coarse.with_df
     fine.kernel(dm0=coarse.make_rdm1())
     if not fine.converged:
-        raise RuntimeError(f"the SCF of {atoms} did not converge to {SCF_TOLERANCE} Hartree")
+        raise RuntimeError(f"the SCF of {atoms} did not converge to {tolerance} Hartree")
     return fine
 
 
@@ -186,6 +196,19 @@ def forces_of(field) -> np.ndarray:
     gradient = field.nuc_grad_method()
     gradient.grid_response = True
     return -gradient.kernel() * Hartree / Bohr
+
+
+def gradient_in_field(atoms: Atoms, electric: np.ndarray) -> np.ndarray:
+    """The gradient of the energy (Hartree/Bohr) in a uniform electric field (atomic units)."""
+    field = self_consistent_field(atoms, MINIMUM_GRID, tolerance=FIELD_TOLERANCE, electric=electric)
+    gradient = field.nuc_grad_method()
+    gradient.grid_response = True
+    bare, repulsion = gradient.get_hcore, gradient.grad_nuc
+    # <grad p| E.r |q>, the part of the basis functions that follow their nuclei; PySCF's get_hcore is minus that of the rest
+    slope = np.einsum("c,cxqp->xpq", electric, field.mol.intor("int1e_irp", comp=9).reshape(3, 3, *[field.mol.nao] * 2))
+    gradient.get_hcore = lambda mol=None: bare(mol) - slope
+    gradient.grad_nuc = lambda *args, **kwargs: repulsion(*args, **kwargs) - np.outer(field.mol.atom_charges(), electric)
+    return gradient.kernel()
 
 
 def polarizability_of(field) -> np.ndarray:
@@ -264,12 +287,17 @@ def minimum(conformer: str) -> dict:
     return record(atoms, labels_of(atoms, MINIMUM_GRID), hessian=hessian.tolist())
 
 
-def displaced(conformer: str, atom: int, axis: int, sign: int, folder: Path) -> dict:
-    """One of the displaced minima whose central differences give dipole and polarizability derivatives."""
+def directions() -> list[tuple[int, int, int]]:
+    """Fields, in units of ``FIELD``: none, along the axes and along the diagonals of their planes, both ways."""
+    half = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1)]
+    return [(0, 0, 0), *half, *[(-x, -y, -z) for x, y, z in half]]
+
+
+def in_field(conformer: str, x: int, y: int, z: int, folder: Path) -> dict:
+    """One of the gradients whose differences give the derivatives of dipole and polarizability."""
     positions = finished(folder)[key_of(("minimum", conformer))]["positions"]
     atoms = Atoms(molecule("CH3CH2OH").numbers, positions)
-    atoms.positions[atom, axis] += sign * DISPLACEMENT
-    return record(atoms, labels_of(atoms, MINIMUM_GRID, forces=False))
+    return {"gradient": gradient_in_field(atoms, FIELD * np.array([x, y, z])).tolist()}
 
 
 def record(atoms: Atoms, labels: dict, **rest) -> dict:
@@ -288,8 +316,8 @@ def perform(job: tuple[tuple, Path]) -> dict:
             result = frame(*arguments, folder)
         case "minimum":
             result = minimum(*arguments)
-        case "displaced":
-            result = displaced(*arguments, folder)
+        case "in_field":
+            result = in_field(*arguments, folder)
     return {"key": key_of((kind, *arguments)), "seconds": round(time.time() - start, 1), **result}
 
 
@@ -312,20 +340,13 @@ def stages() -> list[list[tuple]]:
     frames = [("frame", i, k) for k in range(max(counts)) for i, count in enumerate(counts) if k < count]
     atoms = [("isolated_atom", symbol) for symbol in ISOLATED_ATOMS]
     minima = [("minimum", conformer) for conformer in MINIMA]
-    number = len(molecule("CH3CH2OH"))
-    displacements = [
-        ("displaced", conformer, atom, axis, sign)
-        for conformer in MINIMA
-        for atom in range(number)
-        for axis in range(3)
-        for sign in (1, -1)
-    ]
-    return [atoms + frames[:FRAMES_BEFORE_MINIMA] + minima + frames[FRAMES_BEFORE_MINIMA:], displacements]
+    fields = [("in_field", conformer, *direction) for conformer in MINIMA for direction in directions()]
+    return [atoms + frames[:FRAMES_BEFORE_MINIMA] + minima + frames[FRAMES_BEFORE_MINIMA:], fields]
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, workers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with multiprocessing.Pool(WORKERS) as pool:
+    with multiprocessing.Pool(workers) as pool:
         pool.starmap(run_trajectory, [(i, folder) for i in range(len(TRAJECTORIES))], chunksize=1)
         for stage in stages():
             done = finished(folder)
@@ -384,8 +405,8 @@ def package(folder: Path) -> None:
             arrays[f"{conformer}/numbers"] = entry["numbers"]
             for name in ("positions", "energy", "forces", "dipole", "polarizability", "hessian"):
                 arrays[f"{conformer}/{name}"] = np.array(entry[name])
-            for name in ("dipole", "polarizability"):
-                arrays[f"{conformer}/{name}_derivatives"] = derivative(done, conformer, name)
+            for name, array in derivatives(done, conformer).items():
+                arrays[f"{conformer}/{name}_derivatives"] = array
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     write_atomically(OUTPUT / "ethanol_minima.npz", content.getvalue())
@@ -393,25 +414,74 @@ def package(folder: Path) -> None:
     print(f"{len(frames)} frames, minima and atoms from {finished_tasks} of {all_tasks} calculations")
 
 
-def derivative(done: dict[str, dict], conformer: str, name: str) -> np.ndarray:
-    """Central differences (atom, axis, ...) of a label at a minimum, NaN where a displacement is not finished."""
-    at_minimum = done[key_of(("minimum", conformer))]
-    unfinished = np.full(np.shape(at_minimum[name]), np.nan)
+def derivatives(done: dict[str, dict], conformer: str) -> dict[str, np.ndarray]:
+    """Derivatives (atom, axis, ...) of dipole (e) and polarizability (Å²) at a minimum; empty while gradients are missing."""
+    entries = {d: done.get(key_of(("in_field", conformer, *d))) for d in directions()}
+    if not all(entries.values()):
+        return {}
+    force = {direction: -np.array(entry["gradient"]) for direction, entry in entries.items()}
+    unit = np.eye(3, dtype=int)
 
-    def label(atom: int, axis: int, sign: int) -> np.ndarray:
-        entry = done.get(key_of(("displaced", conformer, atom, axis, sign)))
-        return np.array(entry[name]) if entry else unfinished
+    def curvature(direction: np.ndarray) -> np.ndarray:
+        ahead, behind = force[tuple(direction)], force[tuple(-direction)]
+        return (ahead + behind - 2 * force[0, 0, 0]) / FIELD**2
 
-    atoms = range(len(at_minimum["numbers"]))
-    return np.array([[label(a, x, 1) - label(a, x, -1) for x in range(3)] for a in atoms]) / (2 * DISPLACEMENT)
+    along = [curvature(axis) for axis in unit]
+    dipole = np.stack([(force[tuple(axis)] - force[tuple(-axis)]) / (2 * FIELD) for axis in unit], -1)
+    rows = [
+        [along[b] if b == c else (curvature(unit[b] + unit[c]) - along[b] - along[c]) / 2 for c in range(3)] for b in range(3)
+    ]
+    polarizability = np.stack([np.stack(row, -1) for row in rows], -2) * Bohr**2
+    return {"dipole": dipole, "polarizability": polarizability}
+
+
+def unpack(folder: Path) -> None:
+    """Write the checkpoint that the packaged files came from, so that a run continues there.
+
+    Frames whose trajectory is not on disk or differs from the packaged one belong to no run that can go on: they are refused.
+    """
+    if (folder / "frames.jsonl").exists():
+        raise FileExistsError(f"{folder / 'frames.jsonl'} exists: give another --folder, or continue that run without --unpack")
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(len(TRAJECTORIES)):
+        run_trajectory(i, folder)
+    with gzip.open(OUTPUT / "ethanol.extxyz.gz", "rt") as text:
+        packaged = read(text, ":", format="extxyz")
+    trajectories = [read(folder / f"{name}.xyz", ":") for name in trajectory_names()]
+    entries = []
+    for atoms in packaged:
+        labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(), "dipole": atoms.get_dipole_moment()}
+        if "polarizability" in atoms.info:
+            labels["polarizability"] = np.reshape(atoms.info["polarizability"], (3, 3))
+        if atoms.info["config_type"] == "isolated_atom":
+            entries.append({"key": key_of(("isolated_atom", atoms.get_chemical_symbols()[0])), **record(atoms, labels)})
+        elif "trajectory" in atoms.info:
+            i = trajectory_names().index(atoms.info["trajectory"])
+            k = round((atoms.info["time_fs"] - EQUILIBRATION) / SPACING) - 1
+            if np.abs(trajectories[i][k].positions - atoms.positions).max() > 1e-6:
+                raise ValueError(
+                    f"frame {k} of {trajectory_names()[i]} differs from the packaged one; start anew, without --unpack"
+                )
+            entries.append({"key": key_of(("frame", i, k)), **record(atoms, labels, time_fs=atoms.info["time_fs"])})
+    with np.load(OUTPUT / "ethanol_minima.npz") as arrays:
+        for conformer in MINIMA:
+            names = ("numbers", "positions", "energy", "forces", "dipole", "polarizability", "hessian")
+            values = {name: arrays[f"{conformer}/{name}"].tolist() for name in names}
+            entries.append({"key": key_of(("minimum", conformer)), **values})
+    (folder / "frames.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    print(f"{len(entries)} calculations taken from {OUTPUT}")
 
 
 def main(
     folder: Annotated[Path, typer.Option(help="Working folder: trajectories and the checkpoint.")] = Path("embedded-work"),
     package_only: Annotated[bool, typer.Option("--package", help="Write the files from what is finished, and stop.")] = False,
+    unpack_first: Annotated[bool, typer.Option("--unpack", help="Begin from the packaged files instead of nothing.")] = False,
+    workers: int = WORKERS,
 ) -> None:
+    if unpack_first:
+        unpack(folder)
     if not package_only:
-        run(folder)
+        run(folder, workers)
     package(folder)
 
 
