@@ -1,6 +1,7 @@
 """Energy models, one paper a file. A model maps a graph to energies (graphs,) in eV.
 
 ========= ==========================================================
+mace      messages of many-body order
 nequip    an E(3)-equivariant message-passing network
 files     saving and loading: safetensors and JSON, never pickle
 ========= ==========================================================
@@ -15,11 +16,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from tesseral.models.mace import MACE, MACESettings
 from tesseral.models.nequip import NequIP, NequIPSettings
 from tesseral.nn.pair import ZBL, Sum, ZBLSettings
 
-# What a settings file may choose to train. With a second architecture: Annotated[A | B, Field(discriminator="name")].
-ModelSettings: TypeAlias = NequIPSettings
+# What a settings file may choose to train.
+ModelSettings: TypeAlias = Annotated[NequIPSettings | MACESettings, Field(discriminator="name")]
+# A single energy model, learned or known, as opposed to a sum of them.
+TermSettings: TypeAlias = NequIPSettings | MACESettings | ZBLSettings
 
 
 class SumSettings(BaseModel):
@@ -32,12 +36,12 @@ class SumSettings(BaseModel):
 
 
 # What a model file may hold.
-StoredSettings: TypeAlias = Annotated[NequIPSettings | ZBLSettings | SumSettings, Field(discriminator="name")]
+StoredSettings: TypeAlias = Annotated[TermSettings | SumSettings, Field(discriminator="name")]
 SumSettings.model_rebuild()
-EnergyModel: TypeAlias = NequIP | ZBL | Sum
+EnergyModel: TypeAlias = NequIP | MACE | ZBL | Sum
 
 
-def parse_settings(values: Any) -> NequIPSettings | ZBLSettings | SumSettings:
+def parse_settings(values: Any) -> TermSettings | SumSettings:
     """Settings from plain data; ``pydantic.ValidationError`` names what is wrong.
 
     >>> parse_settings({"name": "zbl", "cutoff": 4.0, "species": [1, 8]}).cutoff
@@ -46,7 +50,7 @@ def parse_settings(values: Any) -> NequIPSettings | ZBLSettings | SumSettings:
     return TypeAdapter(StoredSettings).validate_python(values)
 
 
-def settings_of(model: torch.nn.Module) -> NequIPSettings | ZBLSettings | SumSettings:
+def settings_of(model: torch.nn.Module) -> TermSettings | SumSettings:
     """The settings that :func:`build` makes this model from; ``TypeError`` for a model of another library.
 
     >>> settings_of(Sum([ZBL(4.0, (1, 8))])).terms[0].name
@@ -55,13 +59,13 @@ def settings_of(model: torch.nn.Module) -> NequIPSettings | ZBLSettings | SumSet
     if isinstance(model, Sum):
         return SumSettings(terms=tuple(settings_of(term) for term in model.terms))
     settings = getattr(model, "settings", None)
-    if not isinstance(settings, NequIPSettings | ZBLSettings):
+    if not isinstance(settings, TermSettings):
         raise TypeError(f"{type(model).__name__} is no model of tesseral: its settings are {settings!r}")
     return settings
 
 
 def build(
-    settings: NequIPSettings | ZBLSettings | SumSettings,
+    settings: TermSettings | SumSettings,
     *,
     atomic_energies: dict[int, float] | None = None,
     scales: dict[int, float] | float = 1.0,
@@ -80,6 +84,8 @@ def build(
     match settings:
         case NequIPSettings():
             return NequIP(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
+        case MACESettings():
+            return MACE(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
         case ZBLSettings():
             return ZBL(settings.cutoff, settings.species, settings.cutoff_power)
         case SumSettings():
