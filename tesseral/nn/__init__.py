@@ -12,6 +12,7 @@ from tesseral.nn.mlp import MLP, FullyConnectedNet
 from tesseral.nn.norm import BatchNorm, LayerNorm, Norm, NormActivation
 from tesseral.nn.radial import BesselBasis, ExponentialNormalBasis, GaussianBasis, SoftOneHot, sinc, soft_one_hot
 from tesseral.nn.radial_embedding import RadialEmbedding
+from tesseral.nn.so2 import SO2Convolution
 from tesseral.nn.species_linear import SpeciesLinear
 from tesseral.nn.symmetric_contraction import SymmetricContraction
 from tesseral.nn.tensor_product import (
@@ -47,6 +48,7 @@ __all__ = [
     "Normalized",
     "PolynomialCutoff",
     "RadialEmbedding",
+    "SO2Convolution",
     "SoftOneHot",
     "SpeciesEmbedding",
     "SpeciesLinear",

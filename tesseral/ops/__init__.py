@@ -3,6 +3,7 @@
 from tesseral.ops.convolution import ConvolutionPlan, convolution
 from tesseral.ops.linear import LinearPath, LinearPlan, linear, linear_plan, linear_with_channels
 from tesseral.ops.scatter import scatter, scatter_softmax
+from tesseral.ops.so2 import SO2Plan, edge_frames, so2_convolution
 from tesseral.ops.spherical_harmonics import spherical_harmonics
 from tesseral.ops.symmetric_contraction import SymmetricContractionPlan, symmetric_contraction
 from tesseral.ops.tensor_product import Instruction, TensorProductPlan, right, tensor_product, tensor_product_plan
@@ -12,15 +13,18 @@ __all__ = [
     "Instruction",
     "LinearPath",
     "LinearPlan",
+    "SO2Plan",
     "SymmetricContractionPlan",
     "TensorProductPlan",
     "convolution",
+    "edge_frames",
     "linear",
     "linear_plan",
     "linear_with_channels",
     "right",
     "scatter",
     "scatter_softmax",
+    "so2_convolution",
     "spherical_harmonics",
     "symmetric_contraction",
     "tensor_product",
