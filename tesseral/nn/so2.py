@@ -89,8 +89,8 @@ class SO2Convolution(torch.nn.Module):
 def faster_method(plan: SO2Plan) -> str:
     """``"product"`` where the product with harmonics is the faster way, else ``"so2"``.
 
-    Measured on a CPU, forward and backward, 25 neighbours (``python -m benchmarks.so2``). The product stays ahead to degree 5, but
-    its kernels take minutes to compile from there.
+    Measured on a CPU, forward and backward, 25 neighbours (``python -m benchmarks.so2``). The product stays ahead to degree 5,
+    but its kernels take minutes to compile from there.
 
     >>> faster_method(SO2Plan("32x0e+32x1o", "32x0e+32x1o")), faster_method(SO2Plan("32x0e", "32x8e"))
     ('product', 'so2')
