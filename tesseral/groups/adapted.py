@@ -11,7 +11,8 @@ def image(projector: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
     >>> image(np.diag([0.0, 1.0]))
     array([[0., 1.]])
     """
-    rest, basis = projector.copy(), []
+    rest = projector.copy()
+    basis: list[np.ndarray] = []
     rank = round(float(np.trace(projector)))
     for _ in range(rank):
         norms = np.linalg.norm(rest, axis=0)
@@ -51,7 +52,7 @@ def irreducible_subspace(matrices: np.ndarray, characters: np.ndarray) -> np.nda
 
 
 def bases(matrices: np.ndarray, irrep: np.ndarray) -> np.ndarray:
-    r"""Orthonormal bases B (copies, d, dim) with :math:`B D(g) B^T = \Gamma(g)`: a representation D, a real irrep Γ, both orthogonal.
+    r"""Orthonormal bases B (copies, d, dim) with :math:`B D(g) B^T = \Gamma(g)`, for an orthogonal D and a real irrep Γ.
 
     The transfer operators :math:`\sum_g \Gamma_{j0}(g) D(g)` send any vector to the j-th member of a basis; the copies are made
     orthogonal by taking one away after the other.

@@ -99,7 +99,7 @@ class FiniteGroup:
         found, fresh = {0}, {0}
         generators = np.array(sorted(members), dtype=np.int64)
         while fresh and len(generators):
-            fresh = {int(x) for x in self.multiplication[np.ix_(sorted(fresh), generators)].ravel()} - found
+            fresh = {int(x) for x in self.multiplication[np.array(sorted(fresh))[:, None], generators].ravel()} - found
             found |= fresh
         return frozenset(found)
 

@@ -62,10 +62,11 @@ def identify(matrices: np.ndarray, tolerance: float = 1e-5) -> tuple[Symbol, np.
     if len(standard) == len(matrices):
         best: tuple[float, np.ndarray] | None = None
         for Q in candidates:
-            if best is not None and np.trace(Q) < best[0] + 1e-9:
+            score = float(np.trace(Q) + 1e-6 * Q.sum())  # between equally near ones, axes in positive directions
+            if best is not None and score < best[0] + 1e-9:
                 continue
             if _misfit(Q, standard, matrices) < max(10 * tolerance, 1e-5):
-                best = (float(np.trace(Q)), Q)
+                best = (score, Q)
         if best is not None:
             return symbol, _refined(best[1], standard, matrices)
     raise ValueError(f"{len(matrices)} matrices do not form a point group (to the tolerance {tolerance:g})")
@@ -96,8 +97,8 @@ def _candidates(matrices: np.ndarray, tolerance: float) -> tuple[Symbol, list[np
     improper, h = bool((~proper).any()), int(proper.sum())
     has_inversion = _contains(matrices, -np.eye(3), tolerance)
     if sum(n >= 3 for n, _ in axes) > 1:
-        family = {12: "Th" if has_inversion else "Td" if improper else "T", 24: "Oh" if improper else "O"}
-        symbol = Symbol(family.get(h, "Ih" if improper else "I"), 0)
+        pure = {12: "T", 24: "O"}.get(h, "I")
+        symbol = Symbol(pure if not improper else pure + ("h" if has_inversion else "d"), 0)
         fold = 4 if symbol.family[0] == "O" else 2
         return symbol, _cubic_frames([a for n, a in axes if n == fold or (n == 4 and fold == 2)])
     if not axes:

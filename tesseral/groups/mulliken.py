@@ -35,7 +35,7 @@ def setting(symbol: Symbol) -> str:
 def irrep_labels(symbol: Symbol, dims: Sequence[int], character: Character) -> list[str]:
     """Labels of real irreps with these dimensions; ``character(i, matrix)`` is ``None`` where the matrix is no element.
 
-    >>> irrep_labels(Symbol("C", 2), [1, 1], lambda i, matrix: [1.0, -1.0][i])
+    >>> irrep_labels(Symbol("C", 2), [1, 1], lambda i, m: [1.0, -1.0][i] if np.trace(m) == -1 else None)
     ['A', 'B']
     """
     kind = _cubic_kind if symbol.family in CUBIC else _axial_kind

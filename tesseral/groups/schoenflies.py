@@ -147,7 +147,7 @@ def standard_elements(symbol: Symbol) -> np.ndarray:
             cyclic = [sign * rotation_z(k, n) for sign in (1, -1) for k in range(n)]
     else:
         cyclic = [rotation_z(k, n) for k in range(n)]
-    second = {"D": [TWOFOLD_X], "C": [], "S": []}[family[0]] + ([MIRROR_XZ] if family == "Cv" else [])
+    second = [TWOFOLD_X] if family[0] == "D" else [MIRROR_XZ] if family == "Cv" else []
     third = [MIRROR_XY] if family in ("Ch", "Dh") else []
     elements = np.array(cyclic)
     for factor in (*second, *third):
@@ -170,7 +170,7 @@ def _is_proper(m: np.ndarray) -> bool:
 
 
 def _is_tetrahedral(m: np.ndarray) -> bool:
-    return m.sum(axis=1).prod() > 0
+    return bool(m.sum(axis=1).prod() > 0)
 
 
 def _is_even(m: np.ndarray) -> bool:
