@@ -1,0 +1,62 @@
+"""``import e3nn`` means tesseral: an importer that answers for the name e3nn and everything below it."""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+
+from tesseral.interfaces.e3nn import _convention
+from tesseral.o3.clebsch_gordan import Convention
+
+OURS = "tesseral.interfaces.e3nn"
+
+
+def install(convention: Convention | Mapping[str, Convention] = "0.6") -> None:
+    """Make ``import e3nn`` mean :mod:`tesseral.interfaces.e3nn` in this process; call it before anything imports e3nn.
+
+    ``convention`` is the sign convention of the layers that will be built: "0.6", "0.4" (what MACE needs), or a mapping by
+    importing package, ``{"mace": "0.4"}``, with "0.6" for the others. Calling it again changes that of layers built later.
+    Raises ``RuntimeError`` if another e3nn is imported already, ``ValueError`` for an unknown convention.
+    """
+    present = sys.modules.get("e3nn")
+    if present is not None and present is not sys.modules.get(OURS):
+        raise RuntimeError(
+            f"e3nn is already imported from {getattr(present, '__file__', 'somewhere')}: "
+            "call tesseral.interfaces.e3nn.install() before the first import of e3nn or of a package that uses it"
+        )
+    _convention.choose(convention)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    importlib.import_module("e3nn")
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds ``e3nn.X`` as ``tesseral.interfaces.e3nn.X``: the same module object under both names."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != "e3nn" and not fullname.startswith("e3nn."):
+            return None
+        ours = importlib.util.find_spec(OURS + fullname.removeprefix("e3nn"))
+        if ours is None:
+            return None
+        spec = importlib.machinery.ModuleSpec(
+            fullname, self, origin=ours.origin, is_package=ours.submodule_search_locations is not None
+        )
+        if ours.submodule_search_locations is not None:
+            spec.submodule_search_locations = list(ours.submodule_search_locations)
+        return spec
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        module = importlib.import_module(OURS + spec.name.removeprefix("e3nn"))
+        self._specs = getattr(self, "_specs", {})
+        self._specs[spec.name] = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run; the module gets back the spec by which it was loaded."""
+        assert module.__spec__ is not None
+        module.__spec__ = self._specs.pop(module.__spec__.name)

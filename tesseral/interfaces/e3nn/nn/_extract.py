@@ -1,0 +1,50 @@
+"""Blocks taken out of a feature."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from tesseral.interfaces.e3nn.o3._irreps import Irrep, Irreps
+from tesseral.interfaces.e3nn.util.jit import compile_mode
+from tesseral.nn.extract import _runs, _take
+
+
+@compile_mode("script")
+class Extract(nn.Module):
+    """Several features made of blocks of one.
+
+    >>> extract = Extract("1e + 0e + 0e", ["0e", "0e"], [(1,), (2,)])
+    >>> [y.shape for y in extract(torch.zeros(5))]
+    [torch.Size([1]), torch.Size([1])]
+    """
+
+    def __init__(
+        self, irreps_in: Any, irreps_outs: Sequence, instructions: Sequence[tuple[int, ...]], squeeze_out: bool = False
+    ) -> None:
+        super().__init__()
+        self.irreps_in, self.irreps_outs = Irreps(irreps_in), tuple(Irreps(irreps) for irreps in irreps_outs)
+        self.instructions = instructions
+        assert len(self.irreps_outs) == len(instructions), "give the blocks of each output"
+        slices = self.irreps_in.slices()
+        for irreps, blocks in zip(self.irreps_outs, instructions, strict=True):
+            assert len(irreps) == len(blocks), f"blocks {blocks} for {irreps}"
+        self._places = tuple(_runs([(slices[i].start, slices[i].stop) for i in blocks]) for blocks in instructions)
+        self._squeeze = squeeze_out and len(self._places) == 1
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        assert x.shape[-1] == self.irreps_in.dim, f"features of {self.irreps_in} end in {self.irreps_in.dim}, got {x.shape}"
+        pieces = tuple(_take(x, places) for places in self._places)
+        return pieces[0] if self._squeeze else pieces
+
+
+@compile_mode("script")
+class ExtractIr(Extract):
+    """All blocks of one irrep."""
+
+    def __init__(self, irreps_in: Any, ir: Any) -> None:
+        irreps, wanted = Irreps(irreps_in), Irrep(ir)
+        chosen = tuple(i for i, block in enumerate(irreps) if block.ir == wanted)
+        out = Irreps([irreps[i] for i in chosen])
+        super().__init__(irreps, [out], [chosen], squeeze_out=True)
+        self.irreps_out = out
