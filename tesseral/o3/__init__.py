@@ -4,8 +4,11 @@ Conventions are e3nn's: y is the polar axis, l = 1 is (x, y, z), components run 
 """
 
 from tesseral.o3.clebsch_gordan import gaunt_array, wigner_3j, wigner_3j_array, wigner_3j_sparse
+from tesseral.o3.fourier import irfft, rfft
 from tesseral.o3.irreps import Irrep, Irreps, MulIr
 from tesseral.o3.layout import permutation, to_layout
+from tesseral.o3.linear_algebra import complete_basis, direct_sum, orthonormalize
+from tesseral.o3.product_basis import antisymmetric_product_basis, product_basis, symmetric_product_basis
 from tesseral.o3.reduce import CartesianTensor, ReducedTensor, reduce_tensor
 from tesseral.o3.rotation_grid import RotationTransform
 from tesseral.o3.rotations import (
@@ -124,8 +127,17 @@ __all__ = [
     "SphereTransform",
     "equiangular_grid",
     "gauss_legendre_grid",
+    "irfft",
+    "rfft",
     # tensors with index symmetries
     "CartesianTensor",
     "ReducedTensor",
     "reduce_tensor",
+    "antisymmetric_product_basis",
+    "product_basis",
+    "symmetric_product_basis",
+    # small linear algebra
+    "complete_basis",
+    "direct_sum",
+    "orthonormalize",
 ]
