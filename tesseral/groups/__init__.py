@@ -2,6 +2,8 @@
 
 # the meter and the representations it understands
 # exact groups: names, elements, characters, irreps
+# subgroups, and the groups without a list of elements
+from tesseral.groups.continuous import ContinuousGroup, normalizer_in_o3
 from tesseral.groups.cyclotomic import Cyclotomic
 from tesseral.groups.equivariance import (
     Cartesian,
@@ -21,6 +23,22 @@ from tesseral.groups.equivariance import (
 from tesseral.groups.finite import FiniteGroup
 from tesseral.groups.point_group import FiniteIrrep, PointGroup, combine, generate, point_group
 from tesseral.groups.schoenflies import INTERNATIONAL
+from tesseral.groups.subgroups import (
+    SubgroupClass,
+    SubgroupLattice,
+    as_point_group,
+    centralizer,
+    complement,
+    complements,
+    conjugate_subgroups,
+    members_of,
+    normalizer,
+    quotient,
+    stabilizer,
+    stabilizer_of_points,
+    sub,
+    subgroup_classes,
+)
 
 __all__ = [
     # point groups
@@ -32,6 +50,23 @@ __all__ = [
     "combine",
     "generate",
     "point_group",
+    # subgroups and continuous groups
+    "ContinuousGroup",
+    "SubgroupClass",
+    "SubgroupLattice",
+    "as_point_group",
+    "centralizer",
+    "complement",
+    "complements",
+    "conjugate_subgroups",
+    "members_of",
+    "normalizer",
+    "normalizer_in_o3",
+    "quotient",
+    "stabilizer",
+    "stabilizer_of_points",
+    "sub",
+    "subgroup_classes",
     # the meter
     "Cartesian",
     "Element",
