@@ -134,27 +134,32 @@ def number_of_frames(temperature: int, split: str) -> int:
     return FRAMES["700K"] if temperature == 700 else FRAMES[split]
 
 
-def run_trajectory(index: int, folder: Path) -> None:
-    """Langevin dynamics of one of ``TRAJECTORIES``, written to ``folder`` with its centre of mass at the origin."""
+def run_trajectory(index: int, folder: Path, begun: tuple[Atoms, ...] = ()) -> None:
+    """Langevin dynamics of one of ``TRAJECTORIES``, written to ``folder`` with its centre of mass at the origin.
+
+    After the frames in ``begun`` it goes on from the last of them, with new velocities and another equilibration: dynamics is
+    chaotic, and another machine's last digits would lead elsewhere.
+    """
     temperature, conformer, split = TRAJECTORIES[index]
     path = folder / f"{trajectory_names()[index]}.xyz"
     if path.exists():
         return
-    rng = np.random.default_rng([SEED, index])
+    rng = np.random.default_rng([SEED, index, len(begun)] if begun else [SEED, index])
     atoms = starting_geometry(conformer)
     if conformer == "trans":
         atoms.set_constraint(leash(atoms))
+    if begun:
+        atoms.set_positions(begun[-1].positions, apply_constraint=False)
     MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
     dynamics = Langevin(
         atoms, TIME_STEP * fs, temperature_K=temperature, friction=FRICTION / fs, fixcm=False, rng=rng, logfile=None
     )
     dynamics.run(round(EQUILIBRATION / TIME_STEP))
-    frames = []
-    for _ in range(number_of_frames(temperature, split)):
+    frames, time_fs = list(begun), EQUILIBRATION + (begun[-1].info["time_fs"] if begun else 0.0)
+    while len(frames) < number_of_frames(temperature, split):
         dynamics.run(round(SPACING / TIME_STEP))
-        frame = Atoms(atoms.numbers, atoms.positions - atoms.get_center_of_mass())
-        frame.info["time_fs"] = EQUILIBRATION + SPACING * (len(frames) + 1)
-        frames.append(frame)
+        time_fs += SPACING
+        frames.append(Atoms(atoms.numbers, atoms.positions - atoms.get_center_of_mass(), info={"time_fs": time_fs}))
     partial = path.with_suffix(".partial")
     write(partial, frames, format="extxyz")
     partial.replace(path)
@@ -436,19 +441,13 @@ def derivatives(done: dict[str, dict], conformer: str) -> dict[str, np.ndarray]:
 
 
 def unpack(folder: Path) -> None:
-    """Write the checkpoint that the packaged files came from, so that a run continues there.
-
-    Frames whose trajectory is not on disk or differs from the packaged one belong to no run that can go on: they are refused.
-    """
-    if (folder / "frames.jsonl").exists():
-        raise FileExistsError(f"{folder / 'frames.jsonl'} exists: give another --folder, or continue that run without --unpack")
+    """Write the checkpoint that the packaged files came from, and trajectories that begin with their frames."""
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: give another --folder, or continue that run without --unpack")
     folder.mkdir(parents=True, exist_ok=True)
-    for i in range(len(TRAJECTORIES)):
-        run_trajectory(i, folder)
     with gzip.open(OUTPUT / "ethanol.extxyz.gz", "rt") as text:
         packaged = read(text, ":", format="extxyz")
-    trajectories = [read(folder / f"{name}.xyz", ":") for name in trajectory_names()]
-    entries = []
+    entries, begun = [], [[] for _ in TRAJECTORIES]
     for atoms in packaged:
         labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(), "dipole": atoms.get_dipole_moment()}
         if "polarizability" in atoms.info:
@@ -457,17 +456,16 @@ def unpack(folder: Path) -> None:
             entries.append({"key": key_of(("isolated_atom", atoms.get_chemical_symbols()[0])), **record(atoms, labels)})
         elif "trajectory" in atoms.info:
             i = trajectory_names().index(atoms.info["trajectory"])
-            k = round((atoms.info["time_fs"] - EQUILIBRATION) / SPACING) - 1
-            if np.abs(trajectories[i][k].positions - atoms.positions).max() > 1e-6:
-                raise ValueError(
-                    f"frame {k} of {trajectory_names()[i]} differs from the packaged one; start anew, without --unpack"
-                )
-            entries.append({"key": key_of(("frame", i, k)), **record(atoms, labels, time_fs=atoms.info["time_fs"])})
+            time_fs = atoms.info["time_fs"]
+            entries.append({"key": key_of(("frame", i, len(begun[i]))), **record(atoms, labels, time_fs=time_fs)})
+            begun[i].append(Atoms(atoms.numbers, atoms.positions, info={"time_fs": time_fs}))
     with np.load(OUTPUT / "ethanol_minima.npz") as arrays:
         for conformer in MINIMA:
             names = ("numbers", "positions", "energy", "forces", "dipole", "polarizability", "hessian")
             values = {name: arrays[f"{conformer}/{name}"].tolist() for name in names}
             entries.append({"key": key_of(("minimum", conformer)), **values})
+    for i, frames in enumerate(begun):
+        run_trajectory(i, folder, tuple(frames))
     (folder / "frames.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     print(f"{len(entries)} calculations taken from {OUTPUT}")
 
