@@ -1,0 +1,72 @@
+"""One side of a client, run by its interpreter: ``worker.py CLIENT SIDE numbers|time SIZE CONVENTION FOLDER``.
+
+*numbers* (float64): energies, forces, stress of a random model and of the other side's saved weights, and parameters after one
+step, written to FOLDER. *time* (float32): serves rounds of a training step and of an evaluation.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+warnings.filterwarnings("ignore")
+
+
+def main() -> None:
+    client, side, task, size, convention, folder = sys.argv[1:7]
+    if side == "tesseral":
+        from tesseral.interfaces.e3nn import install
+
+        install(convention)  # type: ignore[arg-type]
+    if side == "free":
+        from benchmarks.clients.free import make_free
+
+        make_free()
+    module = importlib.import_module(f"benchmarks.clients.problems.{client}")
+    if task == "numbers":
+        torch.set_default_dtype(torch.float64)
+        numbers(module, size, side, Path(folder))
+    else:
+        measure(module, size)
+
+
+def numbers(module, size: str, side: str, folder: Path) -> None:
+    """Write the numbers of this side, and those of the other side's weights where they are there already."""
+    from_other = folder / f"weights_of_{'e3nn' if side == 'tesseral' else 'tesseral'}.pt"
+    problem = module.problem(size, torch.float64, seed=1)
+    results = {f"random_{k}": v for k, v in problem.evaluate().items()}
+    results["random_weights"] = _flat(problem.model)
+    torch.save(problem.model.state_dict(), folder / f"weights_of_{side}.pt")
+    problem.step()
+    results["step_weights"] = _flat(problem.model)
+    if from_other.exists():
+        other = module.problem(size, torch.float64, seed=2)
+        other.model.load_state_dict(torch.load(from_other, weights_only=True), strict=True)
+        results |= {f"loaded_{k}": v for k, v in other.evaluate().items()}
+    np.savez(folder / f"numbers_of_{side}.npz", **results)
+
+
+def measure(module, size: str) -> None:
+    """Serve the two cases."""
+    from benchmarks.interleave import serve
+
+    start = time.perf_counter()
+    problem = module.problem(size, torch.float32, seed=1)
+    built = time.perf_counter() - start
+    cases = {"train": problem.step, "evaluate": problem.evaluate}
+    serve(cases, {"build_s": built, **problem.description}, warm_up=2)
+
+
+def _flat(model: torch.nn.Module) -> np.ndarray:
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).double().numpy()
+
+
+if __name__ == "__main__":
+    main()
