@@ -222,6 +222,19 @@ def md(
     )  # fmt: skip
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def lammps(
+    script: Annotated[Path, typer.Argument(help="an input script with the line `pair_style tesseral model.safetensors`")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="for LAMMPS, as in -var T 300")] = None,
+    ranks: Annotated[int, typer.Option(help="processes, each with a part of space")] = 1,
+    threads: Annotated[int, typer.Option(help="threads of each process")] = 1,
+) -> None:
+    """Run a LAMMPS script with a model, over any number of processes."""
+    from tesseral.interfaces.lammps import launch
+
+    launch(script, ranks, threads, arguments or ())
+
+
 def _load(path: Path, precision: str, backend: str) -> tuple[Any, Any]:
     import torch
 
