@@ -2,6 +2,7 @@
 
 # the meter and the representations it understands
 # exact groups: names, elements, characters, irreps
+# of molecules and crystals
 # subgroups, and the groups without a list of elements
 from tesseral.groups.continuous import ContinuousGroup, normalizer_in_o3
 from tesseral.groups.cyclotomic import Cyclotomic
@@ -21,6 +22,7 @@ from tesseral.groups.equivariance import (
     sample_elements,
 )
 from tesseral.groups.finite import FiniteGroup
+from tesseral.groups.molecule import MolecularSymmetry, molecular_point_group
 from tesseral.groups.point_group import FiniteIrrep, PointGroup, combine, generate, point_group
 from tesseral.groups.schoenflies import INTERNATIONAL
 from tesseral.groups.subgroups import (
@@ -50,6 +52,9 @@ __all__ = [
     "combine",
     "generate",
     "point_group",
+    # molecules and crystals
+    "MolecularSymmetry",
+    "molecular_point_group",
     # subgroups and continuous groups
     "ContinuousGroup",
     "SubgroupClass",
