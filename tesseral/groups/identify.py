@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from tesseral.groups.mulliken import element_kind
-from tesseral.groups.schoenflies import Symbol, rotation_z, standard_elements
+from tesseral.groups.schoenflies import Symbol, standard_elements
 
 MOST_ELEMENTS = 2000
 
@@ -43,6 +43,17 @@ def nearest_orthogonal(matrices: np.ndarray) -> np.ndarray:
     """The orthogonal matrices closest to (..., 3, 3)."""
     u, _, v = np.linalg.svd(matrices)
     return u @ v
+
+
+def snapped(matrices: np.ndarray, tolerance: float = 1e-13) -> np.ndarray:
+    """Entries that are nearly 0, ±1/2, ±√2/2, ±√3/2, ±1 and the like become these numbers."""
+    root = np.sqrt([2.0, 3.0, 5.0, 6.0])
+    values = np.array([0, 1, 0.5, root[0] / 2, root[1] / 2, (root[2] - 1) / 4, (root[2] + 1) / 4, 1 / 3, 2 / 3, root[1] / 3])
+    values = np.sort(np.concatenate([-values[1:], values]))
+    nearest = np.clip(np.searchsorted(values, matrices), 1, len(values) - 1)
+    low, high = values[nearest - 1], values[nearest]
+    closest = np.where(np.abs(matrices - low) < np.abs(matrices - high), low, high)
+    return np.where(np.abs(matrices - closest) < tolerance, closest, matrices)
 
 
 def identify(matrices: np.ndarray, tolerance: float = 1e-5) -> tuple[Symbol, np.ndarray]:
@@ -87,8 +98,8 @@ def _refined(Q: np.ndarray, standard: np.ndarray, matrices: np.ndarray) -> np.nd
         if np.abs(improved - Q).max() < 1e-15:
             break
         Q = improved
-    rounded = np.rint(Q)
-    return rounded + 0.0 if np.abs(Q - rounded).max() < 1e-12 else Q
+    nice = snapped(Q, 1e-11)
+    return nice + 0.0 if np.abs(nice @ nice.T - np.eye(3)).max() < 4e-16 else Q
 
 
 def _candidates(matrices: np.ndarray, tolerance: float) -> tuple[Symbol, list[np.ndarray]]:
@@ -196,6 +207,3 @@ def _cubic_frames(axes: list[np.ndarray]) -> list[np.ndarray]:
                     if np.linalg.det(Q) > 0:
                         frames.append(nearest_orthogonal(Q))
     return frames
-
-
-__all__ = ["close_matrices", "identify", "nearest_orthogonal", "rotation_z"]

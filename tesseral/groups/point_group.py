@@ -14,7 +14,7 @@ from tesseral.groups import adapted, mulliken
 from tesseral.groups.cyclotomic import Cyclotomic
 from tesseral.groups.equivariance import Element
 from tesseral.groups.finite import FiniteGroup
-from tesseral.groups.identify import close_matrices, identify
+from tesseral.groups.identify import close_matrices, identify, snapped
 from tesseral.groups.schoenflies import (
     CUBIC,
     FOURFOLD_Z,
@@ -87,7 +87,7 @@ class PointGroup:
         standard = _standard(self.symbol).elements
         if (self.orientation == np.eye(3)).all():
             return standard
-        turned = snapped(self.orientation @ standard @ self.orientation.T)
+        turned = snapped(self.orientation @ standard @ self.orientation.T, 2e-15)
         turned.setflags(write=False)
         return turned
 
@@ -299,17 +299,6 @@ def generate(matrices: Any, name: str | None = None, tolerance: float = 1e-6) ->
     if name is not None and parse(name)[0] != symbol:
         raise ValueError(f"the matrices generate {symbol.name}, not {name}")
     return PointGroup(symbol, orientation)
-
-
-def snapped(matrices: np.ndarray) -> np.ndarray:
-    """Entries within 1e-13 of 0, ±1/2, ±√2/2, ±√3/2, ±1 and the like become these numbers."""
-    root = np.sqrt([2.0, 3.0, 5.0, 6.0])
-    values = np.array([0, 1, 0.5, root[0] / 2, root[1] / 2, (root[2] - 1) / 4, (root[2] + 1) / 4, 1 / 3, 2 / 3, root[1] / 3])
-    values = np.sort(np.concatenate([-values[1:], values]))
-    nearest = np.clip(np.searchsorted(values, matrices), 1, len(values) - 1)
-    low, high = values[nearest - 1], values[nearest]
-    closest = np.where(np.abs(matrices - low) < np.abs(matrices - high), low, high)
-    return np.where(np.abs(matrices - closest) < 1e-13, closest, matrices)
 
 
 @dataclass(frozen=True, eq=False)
