@@ -7,13 +7,16 @@ from tesseral.nn.dropout import Dropout
 from tesseral.nn.embedding import SpeciesEmbedding
 from tesseral.nn.extract import Extract, ExtractIr
 from tesseral.nn.gate import Gate
+from tesseral.nn.grid_activation import S2Activation, SO3Activation
 from tesseral.nn.linear import Linear
 from tesseral.nn.mlp import MLP, FullyConnectedNet
 from tesseral.nn.norm import BatchNorm, LayerNorm, Norm, NormActivation
 from tesseral.nn.radial import BesselBasis, ExponentialNormalBasis, GaussianBasis, SoftOneHot, sinc, soft_one_hot
 from tesseral.nn.radial_embedding import RadialEmbedding
+from tesseral.nn.reduced_tensor_product import ReducedTensorProduct
 from tesseral.nn.so2 import SO2Convolution
 from tesseral.nn.species_linear import SpeciesLinear
+from tesseral.nn.spherical_harmonics import SphericalHarmonics, SphericalHarmonicsAlphaBeta
 from tesseral.nn.symmetric_contraction import SymmetricContraction
 from tesseral.nn.tensor_product import (
     ElementwiseTensorProduct,
@@ -49,9 +52,14 @@ __all__ = [
     "PolynomialCutoff",
     "RadialEmbedding",
     "SO2Convolution",
+    "ReducedTensorProduct",
+    "S2Activation",
+    "SO3Activation",
     "SoftOneHot",
     "SpeciesEmbedding",
     "SpeciesLinear",
+    "SphericalHarmonics",
+    "SphericalHarmonicsAlphaBeta",
     "SymmetricContraction",
     "TensorProduct",
     "TensorSquare",

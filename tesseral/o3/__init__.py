@@ -53,6 +53,7 @@ from tesseral.o3.spherical_harmonics import (
     spherical_harmonics_alpha,
     spherical_harmonics_alpha_beta,
 )
+from tesseral.o3.spherical_tensor import SphericalTensor
 from tesseral.o3.wigner import (
     change_basis_real_to_complex,
     so3_generators,
@@ -125,6 +126,7 @@ __all__ = [
     "RotationTransform",
     "SphereGrid",
     "SphereTransform",
+    "SphericalTensor",
     "equiangular_grid",
     "gauss_legendre_grid",
     "irfft",
