@@ -1,6 +1,7 @@
 """Energy models, one paper a file. A model maps a graph to energies (graphs,) in eV.
 
 ========= ==========================================================
+allegro   strictly local: a sum over pairs of neighbours
 mace      messages of many-body order
 nequip    an E(3)-equivariant message-passing network
 files     saving and loading: safetensors and JSON, never pickle
@@ -16,14 +17,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from tesseral.models.allegro import Allegro, AllegroSettings
 from tesseral.models.mace import MACE, MACESettings
 from tesseral.models.nequip import NequIP, NequIPSettings
 from tesseral.nn.pair import ZBL, Sum, ZBLSettings
 
 # What a settings file may choose to train.
-ModelSettings: TypeAlias = Annotated[NequIPSettings | MACESettings, Field(discriminator="name")]
+ModelSettings: TypeAlias = Annotated[NequIPSettings | MACESettings | AllegroSettings, Field(discriminator="name")]
 # A single energy model, learned or known, as opposed to a sum of them.
-TermSettings: TypeAlias = NequIPSettings | MACESettings | ZBLSettings
+TermSettings: TypeAlias = NequIPSettings | MACESettings | AllegroSettings | ZBLSettings
 
 
 class SumSettings(BaseModel):
@@ -38,7 +40,7 @@ class SumSettings(BaseModel):
 # What a model file may hold.
 StoredSettings: TypeAlias = Annotated[TermSettings | SumSettings, Field(discriminator="name")]
 SumSettings.model_rebuild()
-EnergyModel: TypeAlias = NequIP | MACE | ZBL | Sum
+EnergyModel: TypeAlias = NequIP | MACE | Allegro | ZBL | Sum
 
 
 def parse_settings(values: Any) -> TermSettings | SumSettings:
@@ -86,6 +88,8 @@ def build(
             return NequIP(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
         case MACESettings():
             return MACE(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
+        case AllegroSettings():
+            return Allegro(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
         case ZBLSettings():
             return ZBL(settings.cutoff, settings.species, settings.cutoff_power)
         case SumSettings():
