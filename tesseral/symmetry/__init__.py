@@ -1,8 +1,17 @@
 """What breaks a symmetry, and breaking it on purpose: relaxed weights, order parameters, symmetry-breaking sets."""
 
+from tesseral.symmetry.breaking_set import BreakingSet, breaking_set
 from tesseral.symmetry.grid import GroupConvolution, GroupLift, GroupProjection, GroupWeights, SeparableGroupConvolution
 from tesseral.symmetry.grid_action import GridAction
 from tesseral.symmetry.network import PointNetwork
+from tesseral.symmetry.order_parameters import (
+    LearnedInput,
+    OrderParameter,
+    OrderParameters,
+    common_symmetry,
+    learn_order_parameter,
+    order_parameters,
+)
 from tesseral.symmetry.readout import (
     GroupPart,
     TensorPart,
@@ -10,7 +19,6 @@ from tesseral.symmetry.readout import (
     in_group,
     invariant_projection,
     on_group,
-    stabilizer,
     strengths,
 )
 from tesseral.symmetry.relaxed import Relaxation, RelaxedConvolution, RelaxedLinear, all_irreps
@@ -36,8 +44,16 @@ __all__ = [
     "in_group",
     "invariant_projection",
     "on_group",
-    "stabilizer",
     "strengths",
+    # what an input must contain to break a symmetry, and sets of such inputs
+    "BreakingSet",
+    "LearnedInput",
+    "OrderParameter",
+    "OrderParameters",
+    "breaking_set",
+    "common_symmetry",
+    "learn_order_parameter",
+    "order_parameters",
     # a network to try them on, and how to train a tensor
     "PointNetwork",
     "TensorAdam",

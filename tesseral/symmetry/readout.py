@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tesseral.groups import PointGroup, generate
+from tesseral.groups import PointGroup, as_point_group
 from tesseral.o3 import Irrep, Irreps
 
 
@@ -103,21 +103,6 @@ def invariant_projection(group: PointGroup, irreps: object) -> Float[Tensor, "di
     return basis.T @ basis
 
 
-def stabilizer(group: PointGroup, moved: np.ndarray, still: np.ndarray, tolerance: float = 1e-6) -> PointGroup:
-    """The elements of a group that leave something as it is: ``moved[g]`` is what it becomes, ``still`` what it was.
-
-    The tolerance is relative to the largest number in ``still``.
-
-    >>> from tesseral.groups import point_group
-    >>> group, vector = point_group("Oh"), np.array([0.0, 0.0, 1.0])
-    >>> stabilizer(group, group.elements @ vector, vector)
-    PointGroup(C4v)
-    """
-    difference = np.abs(moved - still).reshape(group.order, -1).max(axis=1, initial=0.0)
-    kept = difference <= tolerance * max(float(np.abs(still).max(initial=0.0)), 1e-300)
-    return generate(group.elements[kept])
-
-
 def direction_name(axis: Any) -> str:
     """A direction as small integers where it is one, else as numbers.
 
@@ -140,7 +125,14 @@ def _part(group: PointGroup, label: str, components: np.ndarray) -> GroupPart:
     axis = None
     if strength > 0 and np.linalg.matrix_rank(components, tol=1e-4 * strength) == 1:
         axis = _axis(group, label, np.linalg.svd(components)[0][:, 0], components)
-    return GroupPart(label, strength, components, stabilizer(group, moved, components, 1e-4), axis)
+    return GroupPart(label, strength, components, fixing(group, moved, components, 1e-4), axis)
+
+
+def fixing(group: PointGroup, moved: np.ndarray, still: np.ndarray, tolerance: float = 1e-6) -> PointGroup:
+    """The elements that leave something as it is: ``moved[g]`` is what it becomes; the tolerance is relative."""
+    difference = np.abs(moved - still).reshape(group.order, -1).max(axis=1, initial=0.0)
+    kept = difference <= tolerance * max(float(np.abs(still).max(initial=0.0)), 1e-300)
+    return as_point_group(group, [int(g) for g in np.flatnonzero(kept)])
 
 
 def _axis(group: PointGroup, label: str, direction: np.ndarray, components: np.ndarray) -> np.ndarray | None:
