@@ -138,7 +138,7 @@ class Driver:
         rows = owned + lmp.extract_setting("nghost")
         cell, pbc = box(lmp)
         positions = _array(lmp, "x", rows, 3)
-        if self.domain is None or lmp.extract_global("neigh_ago") == 0 or self.domain.owned != owned:
+        if self.domain is None or lmp.extract_setting("neigh_ago") <= 0:
             tags = _array(lmp, "id", rows)
             species = self.species[_array(lmp, "type", rows)]
             self.domain = Domain(self.model, tags, species, positions, cell, pbc, owned=owned, skin=self.skin, layers=self.layers)
