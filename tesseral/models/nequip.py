@@ -17,6 +17,7 @@ from tesseral.nn import (
     Linear,
     PolynomialCutoff,
     RadialEmbedding,
+    RadialFunctions,
     SpeciesEmbedding,
     SpeciesLinear,
 )
@@ -41,6 +42,7 @@ class NequIPSettings(BaseModel):
     radial_channels: int = Field(64, ge=1, description="width of the radial network")
     radial_layers: int = Field(2, ge=0, description="hidden layers of the radial network")
     num_basis: int = Field(8, ge=1, description="number of Bessel functions of the distance")
+    radial_knots: int = Field(0, ge=0, description="intervals of splines that stand for the radial networks (0: no splines)")
     cutoff_power: float = Field(6.0, ge=2, description="power p of the polynomial cutoff; smaller decays earlier")
     zbl: bool = Field(False, description="add the Ziegler-Biersack-Littmark repulsion of the nuclei at short distance")
     species: tuple[AtomicNumber, ...] = Field((), description="atomic numbers that the model knows (empty: those of the data)")
@@ -96,7 +98,7 @@ class NequIP(torch.nn.Module):
         self.irreps_sh = Irreps.spherical_harmonics(settings.lmax)
         self.embedding = SpeciesEmbedding(self.species, channels[0], **factory)
         basis = BesselBasis(settings.cutoff, settings.num_basis, "nequip")
-        self.radial = RadialEmbedding(basis, PolynomialCutoff(settings.cutoff, settings.cutoff_power))
+        self.radial = RadialEmbedding(basis, PolynomialCutoff(settings.cutoff, settings.cutoff_power), settings.radial_knots)
 
         irreps = Irreps([(channels[0], (0, 1))])
         layers = []
@@ -146,7 +148,7 @@ class NequIP(torch.nn.Module):
         """Invariant features of each atom before the readout."""
         vectors = edge_vectors.to(self.dtype)
         harmonics = spherical_harmonics(self.irreps_sh, vectors, normalize=True, normalization="component")
-        radial = self.radial(vectors)
+        radial = self.radial.functions(vectors)
         attributes = self.embedding.weight
         x = attributes[species]
         for layer in self.layers:
@@ -189,13 +191,13 @@ class NequIPLayer(torch.nn.Module):
         self,
         x: Float[Tensor, "nodes dim_in"],
         harmonics: Float[Tensor, "edges sh"],
-        radial: Float[Tensor, "edges basis"],
+        radial: RadialFunctions,
         species: Int[Tensor, " nodes"],
         attributes: Float[Tensor, "species attributes"],
         graph: Graph,
     ) -> Float[Tensor, "nodes dim_out"]:
         """New features of the nodes from those of their neighbours."""
-        weights = self.radial(radial)
+        weights = radial.through(self.radial)
         edges = (graph.edge_index, graph.source_order, graph.destination_pointers)
         messages = self.convolution(self.linear_in(x), harmonics, weights, *edges)
         y = self.linear_out(messages)

@@ -12,7 +12,7 @@ from tesseral.nn.linear import Linear
 from tesseral.nn.mlp import MLP, FullyConnectedNet
 from tesseral.nn.norm import BatchNorm, LayerNorm, Norm, NormActivation
 from tesseral.nn.radial import BesselBasis, ExponentialNormalBasis, GaussianBasis, SoftOneHot, sinc, soft_one_hot
-from tesseral.nn.radial_embedding import RadialEmbedding
+from tesseral.nn.radial_embedding import RadialEmbedding, RadialFunctions
 from tesseral.nn.reduced_tensor_product import ReducedTensorProduct
 from tesseral.nn.so2 import SO2Convolution
 from tesseral.nn.species_linear import SpeciesLinear
@@ -51,6 +51,7 @@ __all__ = [
     "Normalized",
     "PolynomialCutoff",
     "RadialEmbedding",
+    "RadialFunctions",
     "SO2Convolution",
     "ReducedTensorProduct",
     "S2Activation",

@@ -1,6 +1,7 @@
 """The radial embedding of edges: a basis of functions of their length, times a smooth cutoff."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,27 @@ from tesseral.kernels import fused
 from tesseral.nn.cutoff import PolynomialCutoff
 from tesseral.nn.radial import BesselBasis
 from tesseral.ops.fused import apply
+from tesseral.ops.spline import Knots, interpolation, spline
+
+
+@dataclass(frozen=True)
+class RadialFunctions:
+    """Functions of the lengths of edges, ready for the networks of the layers.
+
+    ``values`` (edges, num_basis) are those of the edges; or, with ``lengths`` (edges,) and ``knots``, those at the knots of
+    splines that then stand for the networks.
+    """
+
+    values: Float[Tensor, "points num_basis"]
+    lengths: Float[Tensor, " edges"] | None = None
+    knots: Knots | None = None
+
+    def through(self, network: Callable[[Tensor], Tensor]) -> Float[Tensor, "edges width"]:
+        """What the network makes of each edge."""
+        values = network(self.values)
+        if self.lengths is None or self.knots is None:
+            return values
+        return spline(self.lengths, interpolation(values), self.knots)
 
 
 class RadialEmbedding(nn.Module):
@@ -18,14 +40,18 @@ class RadialEmbedding(nn.Module):
     ``basis`` and ``cutoff`` are layers of :mod:`tesseral.nn.radial` and :mod:`tesseral.nn.cutoff`. Bessel functions of fixed
     frequencies with the polynomial cutoff, the choice of most models, run as compiled code with their first two derivatives.
 
+    With a number of ``knots``, :meth:`functions` gives the values at as many intervals up to the cutoff, for splines: a network
+    is then evaluated there, hundreds of times however many edges there are, and is never differentiated twice.
+
     >>> embedding = RadialEmbedding(BesselBasis(5.0, 8), PolynomialCutoff(5.0))
     >>> embedding(torch.tensor([[0.0, 3.0, 4.0]])).abs().max() < 1e-6
     tensor(True)
     """
 
-    def __init__(self, basis: nn.Module, cutoff: nn.Module) -> None:
+    def __init__(self, basis: nn.Module, cutoff: nn.Module, knots: int = 0) -> None:
         super().__init__()
         self.basis, self.cutoff = basis, cutoff
+        self.knots = Knots(knots, float(cutoff.cutoff)) if knots else None
         self._functions = None
         if not (isinstance(basis, BesselBasis) and isinstance(cutoff, PolynomialCutoff)):
             return
@@ -37,6 +63,15 @@ class RadialEmbedding(nn.Module):
         if self._functions is None:
             return self.definition(vectors)
         return apply(_BesselRule(self, self._functions), vectors)
+
+    def functions(self, vectors: Float[Tensor, "edges 3"]) -> RadialFunctions:
+        """The embedding of edge vectors in Å, for :meth:`RadialFunctions.through`."""
+        if self.knots is None:
+            return RadialFunctions(self(vectors))
+        # As many points beyond either end as the interpolation needs; the functions are even, and vanish beyond the cutoff.
+        points = torch.arange(-2, self.knots.intervals + 3, dtype=vectors.dtype, device=vectors.device).abs() * self.knots.step
+        at_knots = self(torch.nn.functional.pad(points[:, None], (0, 2)))
+        return RadialFunctions(at_knots, torch.linalg.vector_norm(vectors, dim=1), self.knots)
 
     def definition(self, vectors: Float[Tensor, "edges 3"]) -> Float[Tensor, "edges num_basis"]:
         """The embedding in torch operations, for any basis and cutoff."""
