@@ -5,7 +5,9 @@
 # of molecules and crystals
 # subgroups, and the groups without a list of elements
 from tesseral.groups.continuous import ContinuousGroup, normalizer_in_o3
+from tesseral.groups.crystal import SpaceGroup, primitive_cell, space_group
 from tesseral.groups.cyclotomic import Cyclotomic
+from tesseral.groups.distortion import Distortion, Mode, decompose, find_distortion, strain_parts
 from tesseral.groups.equivariance import (
     Cartesian,
     Element,
@@ -22,6 +24,7 @@ from tesseral.groups.equivariance import (
     sample_elements,
 )
 from tesseral.groups.finite import FiniteGroup
+from tesseral.groups.little import LittleGroup, SmallIrrep, little_group
 from tesseral.groups.molecule import MolecularSymmetry, molecular_point_group
 from tesseral.groups.point_group import FiniteIrrep, PointGroup, combine, generate, point_group
 from tesseral.groups.schoenflies import INTERNATIONAL
@@ -41,6 +44,7 @@ from tesseral.groups.subgroups import (
     sub,
     subgroup_classes,
 )
+from tesseral.groups.tensors import TENSORS, TensorKind, TensorPattern, invariant_tensors, tensor_pattern
 
 __all__ = [
     # point groups
@@ -53,6 +57,22 @@ __all__ = [
     "generate",
     "point_group",
     # molecules and crystals
+    "Distortion",
+    "LittleGroup",
+    "Mode",
+    "TENSORS",
+    "TensorKind",
+    "TensorPattern",
+    "decompose",
+    "find_distortion",
+    "invariant_tensors",
+    "strain_parts",
+    "tensor_pattern",
+    "SmallIrrep",
+    "SpaceGroup",
+    "little_group",
+    "primitive_cell",
+    "space_group",
     "MolecularSymmetry",
     "molecular_point_group",
     # subgroups and continuous groups
