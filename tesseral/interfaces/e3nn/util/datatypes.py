@@ -1,5 +1,6 @@
 """Records of the experimental products."""
 
+import builtins
 from typing import NamedTuple
 
 
@@ -8,7 +9,7 @@ class Chunk(NamedTuple):
 
     mul: int
     dim: int
-    slice: slice | None = None
+    slice: builtins.slice | None = None
 
 
 class Path(NamedTuple):

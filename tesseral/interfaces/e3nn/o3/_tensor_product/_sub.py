@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tesseral.interfaces.e3nn.o3._irreps import Irrep, Irreps
 from tesseral.interfaces.e3nn.o3._tensor_product._tensor_product import TensorProduct
-from tesseral.nn.tensor_product import _in_step, _square, _square_into
+from tesseral.ops.product_plans import _in_step, _square, _square_into
 
 
 class FullyConnectedTensorProduct(TensorProduct):
