@@ -1,11 +1,12 @@
 """Energy models, one paper a file. A model maps a graph to energies (graphs,) in eV.
 
-========= ==========================================================
-allegro   strictly local: a sum over pairs of neighbours
-mace      messages of many-body order
-nequip    an E(3)-equivariant message-passing network
-files     saving and loading: safetensors and JSON, never pickle
-========= ==========================================================
+============= ======================================================
+allegro       strictly local: a sum over pairs of neighbours
+equiformer_v2 attention in the frames of the edges, high degrees
+mace          messages of many-body order
+nequip        an E(3)-equivariant message-passing network
+files         saving and loading: safetensors and JSON, never pickle
+============= ======================================================
 
 A new model adds its settings class to the unions below and a case to :func:`build`; nothing else in the library names models.
 """
@@ -18,14 +19,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tesseral.models.allegro import Allegro, AllegroSettings
+from tesseral.models.equiformer_v2 import EquiformerV2, EquiformerV2Settings
 from tesseral.models.mace import MACE, MACESettings
 from tesseral.models.nequip import NequIP, NequIPSettings
 from tesseral.nn.pair import ZBL, Sum, ZBLSettings
 
 # What a settings file may choose to train.
-ModelSettings: TypeAlias = Annotated[NequIPSettings | MACESettings | AllegroSettings, Field(discriminator="name")]
+ModelSettings: TypeAlias = Annotated[
+    NequIPSettings | MACESettings | AllegroSettings | EquiformerV2Settings, Field(discriminator="name")
+]
 # A single energy model, learned or known, as opposed to a sum of them.
-TermSettings: TypeAlias = NequIPSettings | MACESettings | AllegroSettings | ZBLSettings
+TermSettings: TypeAlias = NequIPSettings | MACESettings | AllegroSettings | EquiformerV2Settings | ZBLSettings
 
 
 class SumSettings(BaseModel):
@@ -40,7 +44,7 @@ class SumSettings(BaseModel):
 # What a model file may hold.
 StoredSettings: TypeAlias = Annotated[TermSettings | SumSettings, Field(discriminator="name")]
 SumSettings.model_rebuild()
-EnergyModel: TypeAlias = NequIP | MACE | Allegro | ZBL | Sum
+EnergyModel: TypeAlias = NequIP | MACE | Allegro | EquiformerV2 | ZBL | Sum
 
 
 def parse_settings(values: Any) -> TermSettings | SumSettings:
@@ -88,6 +92,10 @@ def build(
             return NequIP(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
         case MACESettings():
             return MACE(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
+        case EquiformerV2Settings():
+            return EquiformerV2(
+                settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device
+            )
         case AllegroSettings():
             return Allegro(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
         case ZBLSettings():

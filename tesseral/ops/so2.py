@@ -162,7 +162,7 @@ def rotate_from_edges(
     frames: Float[Tensor, "edges entries"],
     index: Int64[Tensor, " edges"],
     nodes: int,
-    pointers: Int64[Tensor, " nodes+1"] | None = None,
+    pointers: Int64[Tensor, " pointers"] | None = None,
     backend: str = "auto",
 ) -> Float[Tensor, "nodes features"]:
     """The transpose of :func:`rotate_to_edges`: back from the frames, summed over the edges of each node."""
