@@ -235,6 +235,27 @@ def lammps(
     launch(script, ranks, threads, arguments or ())
 
 
+@app.command(name="import")
+def import_(
+    source: Annotated[str, typer.Argument(help="mace (a .model file) or nequip (a .ckpt file of nequip or Allegro)")],
+    file: Annotated[Path, typer.Argument(help="the trained model of that package, which need not be installed")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="model file to write")] = Path("model.safetensors"),
+    head: Annotated[str, typer.Option(help="of a model of several heads: the energy that it is to give")] = "",
+    level_of_theory: Annotated[str, typer.Option(help="what its energies are, as in PBE+U; kept in the model file")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
+) -> None:
+    """Turn a model trained with mace-torch or nequip into a model file of tesseral, with the same energies and forces."""
+    from tesseral.interfaces.import_weights import import_model
+
+    _check_outputs(output, file, overwrite=overwrite)
+    metadata = import_model(source, file, output, head=head, level_of_theory=level_of_theory)
+    settings = metadata.settings
+    typer.echo(
+        f"{output}: {settings['name']}, {len(metadata.species)} species, cutoff {metadata.cutoff} Å, {metadata.dtype}, "
+        f"heads {', '.join(settings.get('heads', ['one']))}"
+    )
+
+
 def _load(path: Path, precision: str, backend: str) -> tuple[Any, Any]:
     import torch
 

@@ -19,11 +19,10 @@ CASES = {
 
 
 def main() -> None:
+    from allegro.model import AllegroModel
     from nequip.data import AtomicDataDict, from_ase
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
     from nequip.utils.global_state import set_global_state
-
-    from allegro.model import AllegroModel
 
     set_global_state()
     names = ["H", "C", "O"]
