@@ -25,7 +25,7 @@ from tesseral.groups.equivariance import (
 )
 from tesseral.groups.finite import FiniteGroup
 from tesseral.groups.little import LittleGroup, SmallIrrep, little_group
-from tesseral.groups.molecule import MolecularSymmetry, molecular_point_group
+from tesseral.groups.molecule import MolecularSymmetry, aligned_displacements, molecular_modes, molecular_point_group
 from tesseral.groups.point_group import FiniteIrrep, PointGroup, combine, generate, point_group
 from tesseral.groups.schoenflies import INTERNATIONAL
 from tesseral.groups.subgroups import (
@@ -44,7 +44,7 @@ from tesseral.groups.subgroups import (
     sub,
     subgroup_classes,
 )
-from tesseral.groups.tensors import TENSORS, TensorKind, TensorPattern, invariant_tensors, tensor_pattern
+from tesseral.groups.tensors import TENSORS, VOIGT, TensorKind, TensorPattern, invariant_tensors, tensor_pattern
 
 __all__ = [
     # point groups
@@ -61,6 +61,7 @@ __all__ = [
     "LittleGroup",
     "Mode",
     "TENSORS",
+    "VOIGT",
     "TensorKind",
     "TensorPattern",
     "decompose",
@@ -74,6 +75,8 @@ __all__ = [
     "primitive_cell",
     "space_group",
     "MolecularSymmetry",
+    "aligned_displacements",
+    "molecular_modes",
     "molecular_point_group",
     # subgroups and continuous groups
     "ContinuousGroup",

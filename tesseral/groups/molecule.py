@@ -233,3 +233,24 @@ def _exactified(matrices: np.ndarray) -> np.ndarray:
         if change < 1e-15:
             break
     return matrices
+
+
+def aligned_displacements(symmetry: MolecularSymmetry, target: Any) -> np.ndarray:
+    """The displacements (n, 3) from the symmetric positions to a target (n, 3) with its atoms in the same order.
+
+    The target is moved and turned to where they are least.
+    """
+    ideal = symmetry.symmetrized - symmetry.center
+    moved = np.asarray(target, dtype=np.float64) - np.mean(target, axis=0)
+    rotation = _best_orthogonal(moved, ideal, 1)
+    return np.asarray(moved @ rotation.T - ideal)
+
+
+def molecular_modes(symmetry: MolecularSymmetry, displacements: np.ndarray) -> dict[str, np.ndarray]:
+    """Displacements (n, 3) by irreps, those above 1e-8 Å, the largest first; they are orthogonal and add up."""
+    D, parts = symmetry.displacements(), {}
+    for label in symmetry.group.reduce(np.trace(D, axis1=1, axis2=2)):
+        part = (symmetry.group.projector(D, label) @ displacements.reshape(-1)).reshape(-1, 3)
+        if np.linalg.norm(part) > 1e-8:
+            parts[next(iter(symmetry.relabel({label: 1})))] = part
+    return dict(sorted(parts.items(), key=lambda item: -float(np.linalg.norm(item[1]))))

@@ -78,27 +78,37 @@ def evaluate(
     keys: Annotated[str, typer.Option(help="where labels are, as in '{energy: REF_energy, forces: REF_forces}'")] = "{}",
     units: Annotated[str, typer.Option(help="their units, as in '{energy: Hartree}'")] = "{}",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="write the tables as JSON to this file")] = None,
+    uncertainty: Annotated[bool, typer.Option(help="also show the calibration of the uncertainty")] = True,
     precision: Precision = "",
     backend: Backend = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
 ) -> None:
-    """Errors of a model on labelled frames."""
+    """Errors of a model on labelled frames, and how well its uncertainty foresees them."""
     from rich.console import Console
 
     from tesseral.interfaces.console import say_errors
     from tesseral.interfaces.training import check_elements, evaluate_frames, read_labelled, require_labels
+    from tesseral.interfaces.uncertainty import assess, compare, say_uncertainty, stored
     from tesseral.train.checkpoints import write_atomically
     from tesseral.train.prediction import tables
 
     potential, metadata = _load(model, precision, backend)
     _check_outputs(output, model, *frames, overwrite=overwrite)
-    errors = {}
+    errors, confidence, layer = {}, {}, stored(metadata) if uncertainty else None
     for path in frames:
         labelled = read_labelled(path, keys, units)
         check_elements(potential, labelled)
         require_labels(labelled, keys)
-        errors[path.name] = tables(evaluate_frames(potential, labelled, metadata.cutoff, show_progress=True))
+        predictions = evaluate_frames(potential, labelled, metadata.cutoff, show_progress=True)
+        errors[path.name] = tables(predictions)
+        if layer is not None:
+            confidence[path.name] = assess(potential, layer, labelled, metadata.cutoff, predictions)
     say_errors(Console(), errors)
+    if confidence:
+        compare(confidence)
+        say_uncertainty(Console(), confidence)
+        for name, result in confidence.items():
+            errors[name]["uncertainty"] = result
     if output is not None:
         write_atomically(output, json.dumps(errors, indent=1).encode())
 
@@ -203,14 +213,17 @@ def md(
     every: Annotated[int, typer.Option(help="steps between written frames")] = 20,
     seed: Annotated[int, typer.Option(help="seed of velocities and bath")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="continue the trajectory in the output file")] = False,
+    max_uncertainty: Annotated[float | None, typer.Option(help="flag forces less sure than this, in eV/Å")] = None,
+    stop_uncertain: Annotated[bool, typer.Option("--stop-uncertain", help="stop at the first flagged frame")] = False,
     precision: Precision = "",
     backend: Backend = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
 ) -> None:
     """Molecular dynamics at constant energy or temperature."""
     from tesseral.interfaces.simulation import md_file
+    from tesseral.interfaces.uncertainty import stored
 
-    potential, _ = _load(model, precision, backend)
+    potential, metadata = _load(model, precision, backend)
     if resume and overwrite:
         raise ValueError("--resume continues a trajectory and --overwrite discards it; give one of them")
     if not resume:
@@ -219,6 +232,7 @@ def md(
     md_file(
         potential, structure, output, time=time, resume=resume, overwrite=overwrite,
         timestep=timestep, temperature=temperature, ensemble=ensemble, interval=every, seed=seed,
+        uncertainty=stored(metadata), max_uncertainty=max_uncertainty, stop_uncertain=stop_uncertain,
     )  # fmt: skip
 
 
@@ -254,6 +268,22 @@ def import_(
         f"{output}: {settings['name']}, {len(metadata.species)} species, cutoff {metadata.cutoff} Å, {metadata.dtype}, "
         f"heads {', '.join(settings.get('heads', ['one']))}"
     )
+
+
+@app.command()
+def symmetry(
+    structure: Structure,
+    target: Annotated[Path | None, typer.Option(help="a distorted form of the structure: what distorts it, by irreps")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder for report.html and symmetry.json")] = None,
+    tolerance: Annotated[float | None, typer.Option(help="in Å; 0.001 for crystals, 0.01 for molecules")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the report in the output folder")] = False,
+) -> None:
+    """The symmetry of a crystal or molecule: group, sites, irreps, tensors; and the order parameters of a distortion."""
+    from rich.console import Console
+
+    from tesseral.interfaces.symmetry import symmetry_file
+
+    symmetry_file(structure, target, output, tolerance=tolerance, overwrite=overwrite, console=Console())
 
 
 def _load(path: Path, precision: str, backend: str) -> tuple[Any, Any]:
