@@ -1,6 +1,6 @@
 """The equivariant linear layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tesseral.o3 import Irreps
 from tesseral.ops.linear import linear, linear_plan, linear_with_channels
+from tesseral.ops.weight_views import weight_view, weight_views
 
 
 class Linear(nn.Module):
@@ -55,6 +56,17 @@ class Linear(nn.Module):
         if self.channels is None:
             return linear(x, self.weight, self.plan, self.bias)
         return linear_with_channels(x, self.weight, self.plan, self.bias)
+
+    def weight_view(self, number: int) -> Float[Tensor, "..."]:
+        """The weights of one path of ``plan.paths``, (..., mul_in, mul_out): a view, for initialisation."""
+        return weight_view(self._shapes(), self.weight, number)
+
+    def weight_views(self) -> Iterator[tuple[int, Tensor]]:
+        """The number and the weights of each path."""
+        return weight_views(self._shapes(), self.weight)
+
+    def _shapes(self) -> list[tuple[int, ...] | None]:
+        return [(self.irreps_in[p.i_in].mul, self.irreps_out[p.i_out].mul) for p in self.plan.paths]
 
     def __repr__(self) -> str:
         bias = f", {self.plan.bias_numel} biases" if self.bias is not None else ""

@@ -1,13 +1,16 @@
 """Tensor products as layers: any instructions, and the ready-made sets of e3nn."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tesseral.o3 import Irrep, Irreps
-from tesseral.ops.tensor_product import regrouping, right, tensor_product, tensor_product_plan
+from tesseral.nn.product_diagram import draw_product
+from tesseral.o3 import Irreps
+from tesseral.ops.product_plans import elementwise_product, full_product, square, wanted
+from tesseral.ops.tensor_product import TensorProductPlan, right, tensor_product, tensor_product_plan
+from tesseral.ops.weight_views import weight_view, weight_views
 
 
 class TensorProduct(nn.Module):
@@ -56,6 +59,18 @@ class TensorProduct(nn.Module):
         """The matrix M with ``layer(x, y) == x @ M``."""
         return right(y, self.weight if weight is None else weight, self.plan)
 
+    def weight_view(self, number: int, weight: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
+        """The weights of one path, (*path_shape): a view, for initialisation. Raises ``ValueError`` for a path without."""
+        return weight_view(_shapes(self.plan), _given(self.weight, weight), number)
+
+    def weight_views(self, weight: Float[Tensor, "..."] | None = None) -> Iterator[tuple[int, Tensor]]:
+        """The number and the weights of each path that has some."""
+        return weight_views(_shapes(self.plan), _given(self.weight, weight))
+
+    def visualize(self, weight: Float[Tensor, "..."] | None = None, axes: object = None) -> object:
+        """A picture of the paths, see :func:`~tesseral.nn.product_diagram.draw_product`; returns the matplotlib axes."""
+        return draw_product(self.plan, self.weight if weight is None else weight, axes)
+
     def __repr__(self) -> str:
         return f"TensorProduct({self.plan}, ir_mul)"
 
@@ -91,13 +106,31 @@ class FullyConnectedTensorProduct(nn.Module):
         ]
         self.plan = tensor_product_plan(first, second, last, instructions, shared_weights=shared_weights, **(options or {}))
         self.irreps_in1, self.irreps_in2, self.irreps_out = first, second, last
-        self.weight_numel = self.plan.weight_numel
+        self.instructions, self.weight_numel = self.plan.instructions, self.plan.weight_numel
         self.weight = _weight(self.weight_numel, shared_weights, dtype, device)
 
     def forward(
         self, x: Float[Tensor, "*batch1 dim1"], y: Float[Tensor, "*batch2 dim2"], weight: Float[Tensor, "..."] | None = None
     ) -> Float[Tensor, "*out dim_out"]:
         return tensor_product(x, y, self.weight if weight is None else weight, self.plan)
+
+    def right(
+        self, y: Float[Tensor, "*batch2 dim2"], weight: Float[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "*out dim1 dim_out"]:
+        """The matrix M with ``layer(x, y) == x @ M``."""
+        return right(y, self.weight if weight is None else weight, self.plan)
+
+    def weight_view(self, number: int, weight: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
+        """The weights of one path, (*path_shape): a view, for initialisation. Raises ``ValueError`` for a path without."""
+        return weight_view(_shapes(self.plan), _given(self.weight, weight), number)
+
+    def weight_views(self, weight: Float[Tensor, "..."] | None = None) -> Iterator[tuple[int, Tensor]]:
+        """The number and the weights of each path that has some."""
+        return weight_views(_shapes(self.plan), _given(self.weight, weight))
+
+    def visualize(self, weight: Float[Tensor, "..."] | None = None, axes: object = None) -> object:
+        """A picture of the paths, see :func:`~tesseral.nn.product_diagram.draw_product`; returns the matplotlib axes."""
+        return draw_product(self.plan, self.weight if weight is None else weight, axes)
 
     def __repr__(self) -> str:
         return f"FullyConnectedTensorProduct({self.plan}, ir_mul)"
@@ -123,23 +156,12 @@ class FullTensorProduct(nn.Module):
     ) -> None:
         super().__init__()
         self.irreps_in1, self.irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
-        first, second, wanted = self.irreps_in1.simplify(), self.irreps_in2.simplify(), _wanted(filter_ir_out)
-        found = [
-            (i, j, m * n, ir)
-            for i, (m, a) in enumerate(first)
-            for j, (n, b) in enumerate(second)
-            for ir in a * b
-            if wanted is None or ir in wanted
-        ]
-        self.irreps_out, places, _ = Irreps([(mul, ir) for *_, mul, ir in found]).sort()
-        instructions = [(i, j, places[k], "uvuv", False) for k, (i, j, *_) in enumerate(found)]
-        self.plan = tensor_product_plan(
-            first, second, self.irreps_out, instructions, irrep_normalization=irrep_normalization, convention=convention
-        )
-        self._columns1, self._columns2 = regrouping(self.irreps_in1, first), regrouping(self.irreps_in2, second)
+        self.product = full_product(self.irreps_in1, self.irreps_in2, wanted(filter_ir_out), irrep_normalization, convention)
+        self.plan = self.product.plan
+        self.irreps_out = self.plan.irreps_out
 
     def forward(self, x: Float[Tensor, "*batch1 dim1"], y: Float[Tensor, "*batch2 dim2"]) -> Float[Tensor, "*out dim_out"]:
-        return tensor_product(_taken(x, self._columns1), _taken(y, self._columns2), None, self.plan)
+        return self.product(x, y)
 
     def __repr__(self) -> str:
         return f"FullTensorProduct({self.irreps_in1} x {self.irreps_in2} -> {self.irreps_out}, ir_mul)"
@@ -165,23 +187,14 @@ class ElementwiseTensorProduct(nn.Module):
     ) -> None:
         super().__init__()
         self.irreps_in1, self.irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
-        first, second = _in_step(self.irreps_in1.simplify(), self.irreps_in2.simplify())
-        wanted = _wanted(filter_ir_out)
-        found = [
-            (i, mul, ir)
-            for i, ((mul, a), (_, b)) in enumerate(zip(first, second, strict=True))
-            for ir in a * b
-            if wanted is None or ir in wanted
-        ]
-        self.irreps_out = Irreps([(mul, ir) for _, mul, ir in found])
-        instructions = [(i, i, k, "uuu", False) for k, (i, _, _) in enumerate(found)]
-        self.plan = tensor_product_plan(
-            first, second, self.irreps_out, instructions, irrep_normalization=irrep_normalization, convention=convention
+        self.product = elementwise_product(
+            self.irreps_in1, self.irreps_in2, wanted(filter_ir_out), irrep_normalization, convention
         )
-        self._columns1, self._columns2 = regrouping(self.irreps_in1, first), regrouping(self.irreps_in2, second)
+        self.plan = self.product.plan
+        self.irreps_out = self.plan.irreps_out
 
     def forward(self, x: Float[Tensor, "*batch1 dim1"], y: Float[Tensor, "*batch2 dim2"]) -> Float[Tensor, "*out dim_out"]:
-        return tensor_product(_taken(x, self._columns1), _taken(y, self._columns2), None, self.plan)
+        return self.product(x, y)
 
     def __repr__(self) -> str:
         return f"ElementwiseTensorProduct({self.irreps_in1} x {self.irreps_in2} -> {self.irreps_out}, ir_mul)"
@@ -214,112 +227,29 @@ class TensorSquare(nn.Module):
         if irreps_out is not None and filter_ir_out is not None:
             raise ValueError("give TensorSquare either irreps_out or filter_ir_out: both say which irreps to compute")
         self.irreps_in = Irreps(irreps_in)
-        source = self.irreps_in.simplify()
-        if irreps_out is None:
-            self.irreps_out, instructions = _square(source, _wanted(filter_ir_out), irrep_normalization)
-        else:
-            self.irreps_out = Irreps(irreps_out)
-            instructions = _square_into(source, self.irreps_out, irrep_normalization)
-        self.plan = tensor_product_plan(
-            source, source, self.irreps_out, instructions, irrep_normalization="none", convention=convention
-        )
-        self.weight_numel = self.plan.weight_numel
+        into = None if irreps_out is None else Irreps(irreps_out)
+        self.product = square(self.irreps_in, into, wanted(filter_ir_out), irrep_normalization, convention)
+        self.plan = self.product.plan
+        self.irreps_out, self.weight_numel = self.plan.irreps_out, self.plan.weight_numel
         self.weight = _weight(self.weight_numel, True, dtype, device)
-        self._columns = regrouping(self.irreps_in, source)
 
     def forward(self, x: Float[Tensor, "*batch dim_in"]) -> Float[Tensor, "*batch dim_out"]:
-        x = _taken(x, self._columns)
-        return tensor_product(x, x, self.weight, self.plan)
+        return self.product(x, x, self.weight)
 
     def __repr__(self) -> str:
         return f"TensorSquare({self.irreps_in} -> {self.irreps_out}, {self.weight_numel} weights, ir_mul)"
 
 
+def _shapes(plan: TensorProductPlan) -> list[tuple[int, ...] | None]:
+    return [i.path_shape if i.has_weight else None for i in plan.instructions]
+
+
+def _given(own: Tensor | None, weight: Tensor | None) -> Tensor:
+    weight = own if weight is None else weight
+    if weight is None:
+        raise ValueError("this product has no weights of its own: give those of the call")
+    return weight
+
+
 def _weight(numel: int, shared: bool, dtype: torch.dtype, device: torch.device | str | None) -> nn.Parameter | None:
     return nn.Parameter(torch.randn(numel, dtype=dtype, device=device)) if shared and numel else None
-
-
-def _wanted(irreps: Iterable[object] | None) -> set[Irrep] | None:
-    return None if irreps is None else {Irrep(ir) for ir in irreps}
-
-
-def _taken(x: Tensor, columns: tuple[int, ...] | None) -> Tensor:
-    return x if columns is None else x.index_select(-1, torch.tensor(columns, device=x.device))
-
-
-def _in_step(first: Irreps, second: Irreps) -> tuple[Irreps, Irreps]:
-    """Both irreps cut into blocks of equal multiplicities."""
-    if first.num_irreps != second.num_irreps:
-        raise ValueError(f"{first} has {first.num_irreps} irreps and {second} has {second.num_irreps}: they must be as many")
-    left, right_ = [list(block) for block in first if block.mul], [list(block) for block in second if block.mul]
-    a: list[tuple[int, Irrep]] = []
-    b: list[tuple[int, Irrep]] = []
-    while left:
-        mul = min(left[0][0], right_[0][0])
-        for rest, blocks in ((left, a), (right_, b)):
-            blocks.append((mul, rest[0][1]))
-            rest[0][0] -= mul
-            if not rest[0][0]:
-                rest.pop(0)
-    return Irreps(a), Irreps(b)
-
-
-def _pair_weight(ir1: Irrep, ir2: Irrep, out: Irrep, normalization: str) -> float:
-    return {"component": float(out.dim), "norm": float(ir1.dim * ir2.dim), "none": 1.0}[normalization]
-
-
-def _self_weight(ir: Irrep, out: Irrep, normalization: str) -> float:
-    """The same for a channel times itself, whose components are not independent."""
-    if normalization == "component":
-        return out.dim / (ir.dim + 2) if out.l == 0 else out.dim / 2
-    if normalization == "norm":
-        return float(out.dim * ir.dim) if out.l == 0 else ir.dim * (ir.dim + 2) / 2
-    return 1.0
-
-
-def _square(irreps: Irreps, wanted: set[Irrep] | None, normalization: str) -> tuple[Irreps, list[tuple]]:
-    _check_normalization(normalization)
-    out: list[tuple[int, Irrep]] = []
-    instructions: list[tuple] = []
-    for i, (m, a) in enumerate(irreps):
-        for j, (n, b) in list(enumerate(irreps))[i:]:
-            for ir in a * b:
-                if wanted is not None and ir not in wanted:
-                    continue
-                weight = _pair_weight(a, b, ir, normalization)
-                if i < j:
-                    instructions.append((i, j, len(out), "uvuv", False, weight))
-                    out.append((m * n, ir))
-                    continue
-                if m > 1:
-                    instructions.append((i, i, len(out), "uvu<v", False, weight))
-                    out.append((m * (m - 1) // 2, ir))
-                if ir.l % 2 == 0:
-                    instructions.append((i, i, len(out), "uuu", False, _self_weight(a, ir, normalization)))
-                    out.append((m, ir))
-    sorted_out, places, _ = Irreps(out).sort()
-    return sorted_out, [(i, j, places[k], *rest) for i, j, k, *rest in instructions]
-
-
-def _square_into(irreps: Irreps, irreps_out: Irreps, normalization: str) -> list[tuple]:
-    _check_normalization(normalization)
-    instructions: list[tuple] = []
-    for i, (m, a) in enumerate(irreps):
-        for j, (_, b) in list(enumerate(irreps))[i:]:
-            for k, (_, ir) in enumerate(irreps_out):
-                if ir not in a * b:
-                    continue
-                weight = _pair_weight(a, b, ir, normalization)
-                if i < j:
-                    instructions.append((i, j, k, "uvw", True, weight))
-                    continue
-                if m > 1:
-                    instructions.append((i, i, k, "u<vw", True, weight))
-                if ir.l % 2 == 0:
-                    instructions.append((i, i, k, "uuw", True, _self_weight(a, ir, normalization)))
-    return instructions
-
-
-def _check_normalization(normalization: str) -> None:
-    if normalization not in ("component", "norm", "none"):
-        raise ValueError(f"unknown irrep_normalization {normalization!r}: expected 'component', 'norm' or 'none'")

@@ -6,6 +6,7 @@ Conventions are e3nn's: y is the polar axis, l = 1 is (x, y, z), components run 
 from tesseral.o3.clebsch_gordan import gaunt_array, wigner_3j, wigner_3j_array, wigner_3j_sparse
 from tesseral.o3.fourier import irfft, rfft
 from tesseral.o3.irreps import Irrep, Irreps, MulIr
+from tesseral.o3.irreps_tensor import IrrepsTensor, concatenate, stack
 from tesseral.o3.layout import permutation, to_layout
 from tesseral.o3.linear_algebra import complete_basis, direct_sum, orthonormalize
 from tesseral.o3.product_basis import antisymmetric_product_basis, product_basis, symmetric_product_basis
@@ -69,6 +70,9 @@ __all__ = [
     "Irrep",
     "Irreps",
     "MulIr",
+    "IrrepsTensor",
+    "concatenate",
+    "stack",
     "permutation",
     "to_layout",
     # rotations: random and identity, products and inverses, conversions, points on the sphere

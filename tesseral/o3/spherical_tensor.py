@@ -241,7 +241,7 @@ class SphericalTensor:
         return (points if center is None else points + center), values
 
     def plot(self, signal: Float[Tensor, "dim"], axes: object = None, **options: object) -> object:
-        """Draw the :meth:`surface` with matplotlib, coloured by the value, and return the 3d axes; ``options`` are its options."""
+        """Draw the :meth:`surface`, whose ``options`` it takes, with matplotlib, coloured by the value; returns the 3d axes."""
         from tesseral.o3.sphere_plot import plot_surface
 
         return plot_surface(*self.surface(signal.detach().cpu(), **options), axes)  # type: ignore[arg-type]
