@@ -11,6 +11,7 @@ from tesseral.nn.grid_activation import S2Activation, SO3Activation
 from tesseral.nn.linear import Linear
 from tesseral.nn.mlp import MLP, FullyConnectedNet
 from tesseral.nn.norm import BatchNorm, LayerNorm, Norm, NormActivation
+from tesseral.nn.o2 import O2Linear, O2TensorProduct
 from tesseral.nn.radial import BesselBasis, ExponentialNormalBasis, GaussianBasis, SoftOneHot, sinc, soft_one_hot
 from tesseral.nn.radial_embedding import RadialEmbedding, RadialFunctions
 from tesseral.nn.reduced_tensor_product import ReducedTensorProduct
@@ -18,6 +19,7 @@ from tesseral.nn.so2 import SO2Convolution
 from tesseral.nn.species_linear import SpeciesLinear
 from tesseral.nn.spherical_harmonics import SphericalHarmonics, SphericalHarmonicsAlphaBeta
 from tesseral.nn.symmetric_contraction import SymmetricContraction
+from tesseral.nn.symmetric_tensor_product import SymmetricTensorProduct
 from tesseral.nn.tensor_product import (
     ElementwiseTensorProduct,
     FullTensorProduct,
@@ -49,6 +51,8 @@ __all__ = [
     "Norm",
     "NormActivation",
     "Normalized",
+    "O2Linear",
+    "O2TensorProduct",
     "PolynomialCutoff",
     "RadialEmbedding",
     "RadialFunctions",
@@ -62,6 +66,7 @@ __all__ = [
     "SphericalHarmonics",
     "SphericalHarmonicsAlphaBeta",
     "SymmetricContraction",
+    "SymmetricTensorProduct",
     "TensorProduct",
     "TensorSquare",
     "parity_of",
