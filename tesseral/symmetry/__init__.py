@@ -1,6 +1,7 @@
 """What breaks a symmetry, and breaking it on purpose: relaxed weights, order parameters, symmetry-breaking sets."""
 
 from tesseral.symmetry.breaking_set import BreakingSet, breaking_set
+from tesseral.symmetry.crystal_order import CrystalOrder, Wave, crystal_order_parameters
 from tesseral.symmetry.grid import GroupConvolution, GroupLift, GroupProjection, GroupWeights, SeparableGroupConvolution
 from tesseral.symmetry.grid_action import GridAction
 from tesseral.symmetry.network import PointNetwork
@@ -47,11 +48,14 @@ __all__ = [
     "strengths",
     # what an input must contain to break a symmetry, and sets of such inputs
     "BreakingSet",
+    "CrystalOrder",
     "LearnedInput",
     "OrderParameter",
     "OrderParameters",
+    "Wave",
     "breaking_set",
     "common_symmetry",
+    "crystal_order_parameters",
     "learn_order_parameter",
     "order_parameters",
     # a network to try them on, and how to train a tensor

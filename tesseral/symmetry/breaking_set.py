@@ -113,7 +113,7 @@ def _largest(allowed: PointGroup, inside: Collection[int], wanted: Collection[in
     met = [next((h for h in family if h & s == k), frozenset()) for family in subgroup_classes(allowed.finite)]
     most = max(len(h) for h in met)
     found = [(h, *_tensor(allowed, h)) for h in met if len(h) == most]
-    return min(found, key=lambda choice: (len(choice[1]), choice[1].dim, str(choice[1])))
+    return min(found, key=lambda choice: (len(choice[1]), [(ir.l, ir.p != (-1) ** ir.l) for _, ir in choice[1]]))
 
 
 def _tensor(group: PointGroup, members: Collection[int]) -> tuple[Irreps, np.ndarray]:

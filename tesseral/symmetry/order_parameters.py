@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tesseral.groups import PointGroup, generate
 from tesseral.o3 import Irrep, Irreps
-from tesseral.symmetry.readout import fixing
+from tesseral.symmetry.readout import fixing, invariant_projection
 from tesseral.symmetry.tensor_adam import TensorAdam
 
 
@@ -157,15 +157,18 @@ def learn_order_parameter(
     steps: tuple[int, int] = (100, 300),
     lr: float = 1e-2,
     penalty: float | int = 1e-2,
+    invariant_under: PointGroup | None = None,
 ) -> LearnedInput:
     """Learn an extra input of a model, zero at the start, that lets it reach a target which its symmetry forbids.
 
     ``loss(extra)`` is the loss of the model with the extra input (..., irreps.dim), ``ir_mul``; ``parameters`` are the model's.
     First the model alone is fitted (``steps[0]``) until it is stuck, then model and input together (``steps[1]``), the input by
     :class:`~tesseral.symmetry.TensorAdam` with ``penalty`` on the norms of its irreps. As the model is equivariant, the input
-    never leaves the tensors that have the symmetry of the target.
+    never leaves the tensors that have the symmetry of the target. Parts that are invariant under the symmetry of the other
+    inputs break nothing, but the model may use them; given that group, ``invariant_under``, they are left out.
     """
     extra = start.detach().clone().requires_grad_()
+    free = None if invariant_under is None else invariant_projection(invariant_under, irreps).to(extra)
     model = torch.optim.Adam(list(parameters), lr=lr)
     tensors = TensorAdam([extra], irreps, lr=lr, penalty=penalty)
     value = loss(extra)
@@ -175,6 +178,8 @@ def learn_order_parameter(
         tensors.zero_grad()
         value = loss(extra)
         value.backward()
+        if free is not None and extra.grad is not None:
+            extra.grad -= extra.grad @ free
         if step == steps[0]:
             stuck = float(value.detach())
             gradient = torch.zeros_like(extra) if extra.grad is None else extra.grad.detach().clone()
