@@ -32,7 +32,7 @@ def spline(x: Float[Tensor, " edges"], coefficients: Float[Tensor, "rows width"]
     return apply(SplineRule(knots), x, coefficients)
 
 
-def interpolation(values: Float[Tensor, "rows+2 width"]) -> Float[Tensor, "rows width"]:
+def interpolation(values: Float[Tensor, "points width"]) -> Float[Tensor, "rows width"]:
     r"""Coefficients of the spline that follows a function to fourth order, from its values at :math:`-2h, -h, \dots, (n+2)h`.
 
     :math:`c_j = f_j - (f_{j-1} - 2 f_j + f_{j+1})/6`: local, so that a function that ends at the cutoff has a spline that does.

@@ -23,7 +23,7 @@ class Minimum:
 
     ``hessian`` is :math:`\partial^2 E/\partial r_{ia}\,\partial r_{jb}` in eV/Å², analytic. ``dipole_derivatives`` is
     :math:`\partial\mu_b/\partial r_{ia}` in e and ``polarizability_derivatives`` is :math:`\partial\alpha_{bc}/\partial r_{ia}`
-    in Å², both by central differences; the displaced coordinate (atom, axis) comes first.
+    in Å², both from the forces in an electric field; the displaced coordinate (atom, axis) comes first.
     """
 
     atoms: ase.Atoms
