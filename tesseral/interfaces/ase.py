@@ -19,6 +19,7 @@ from tesseral.models import cast
 from tesseral.models.files import load
 from tesseral.physics.forces import Prediction, energies, energy_and_forces
 from tesseral.physics.hessian import hessian
+from tesseral.physics.uncertainty import LastLayer
 
 
 class Calculator(AseCalculator):
@@ -28,6 +29,8 @@ class Calculator(AseCalculator):
     and, where the structure repeats and has a volume, ``stress`` (eV/Å³, positive under tension). The neighbour list is searched
     anew only when an atom has moved by half of ``skin`` (Å). ``device`` is that of the model when left out (the CPU for a file),
     ``dtype`` the precision of the network inside; positions and energies are float64 always.
+    ``get_property("energy_uncertainty")`` (eV) and ``get_property("forces_uncertainty")`` (eV/Å, by component) are standard
+    deviations, calibrated when the model was trained and kept in its file.
 
     Raises ``ValueError`` when a structure holds an element that the model was not trained on, or positions that are not finite;
     :class:`~tesseral.models.files.ModelFileError` for a file that is no model.
@@ -40,7 +43,9 @@ class Calculator(AseCalculator):
     (42.616, True)
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress", "energies"]  # noqa: RUF012 (as ASE declares it)
+    implemented_properties = [  # noqa: RUF012 (as ASE declares it)
+        "energy", "free_energy", "forces", "stress", "energies", "energy_uncertainty", "forces_uncertainty",
+    ]  # fmt: skip
 
     def __init__(
         self,
@@ -50,11 +55,15 @@ class Calculator(AseCalculator):
         dtype: torch.dtype | None = None,
         skin: float = 0.3,
         backend: str = "auto",
+        uncertainty: LastLayer | None = None,
     ) -> None:
         super().__init__()
         self.metadata = None
+        self.uncertainty = uncertainty
         if isinstance(model, str | os.PathLike):
             model, self.metadata = load(model, device=device or "cpu", dtype=dtype, backend=backend)
+            values = getattr(self.metadata, "uncertainty", None)
+            self.uncertainty = uncertainty or (None if values is None else LastLayer.of(values))
         elif isinstance(model, torch.nn.Module):
             if dtype is not None and dtype != getattr(model, "dtype", dtype):
                 model = cast(model, dtype)
@@ -88,6 +97,12 @@ class Calculator(AseCalculator):
         self.results.update(energy=energy, free_energy=energy)
         if prediction.stress is not None:
             self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].detach().cpu().numpy().astype(np.float64))
+        if self.uncertainty is None and {"energy_uncertainty", "forces_uncertainty"} & set(properties):
+            raise PropertyNotImplementedError("the model file holds no uncertainty; `tesseral train` computes it")
+        if self.uncertainty is not None and "energy_uncertainty" in properties:
+            self.results["energy_uncertainty"] = float(self.uncertainty.energy(self.model, graph)[0])
+        if self.uncertainty is not None and "forces_uncertainty" in properties:
+            self.results["forces_uncertainty"] = self.uncertainty.forces(self.model, graph).cpu().numpy()
         if "energies" in properties:
             with torch.no_grad():
                 self.results["energies"] = self.model.node_energies(graph).cpu().numpy().astype(np.float64)

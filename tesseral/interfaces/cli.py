@@ -286,6 +286,78 @@ def symmetry(
     symmetry_file(structure, target, output, tolerance=tolerance, overwrite=overwrite, console=Console())
 
 
+@app.command()
+def phonons(
+    model: Model,
+    structure: Structure,
+    output: Output = Path("phonons"),
+    fmax: Annotated[float, typer.Option(help="largest force that may remain in the relaxed crystal, in eV/Å")] = 1e-4,
+    fixed_cell: Annotated[bool, typer.Option("--fixed-cell", help="relax the atoms only")] = False,
+    supercell: Annotated[str, typer.Option(help="for phonopy, as in '4 4 4'; empty: 20 Å in every direction")] = "",
+    born: Annotated[Path | None, typer.Option(help="phonopy's BORN file: splits longitudinal and transverse modes")] = None,
+    temperature: Annotated[float, typer.Option(help="highest temperature of the thermal properties, in K")] = 1000.0,
+    precision: Precision = "float64",
+    backend: Backend = "auto",
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Phonons of a crystal: bands, density of states, thermal properties, exact force constants in phonopy's files."""
+    from tesseral.interfaces.phonons import phonons as run
+
+    potential, _ = _load(model, precision, backend)
+    run(
+        potential, structure, output, fmax=fmax, cell=not fixed_cell, supercell=_three(supercell), born=born,
+        temperature=temperature, resume=resume, overwrite=overwrite,
+    )  # fmt: skip
+
+
+@app.command()
+def elastic(
+    model: Model,
+    structure: Structure,
+    output: Output = Path("elastic"),
+    fmax: Annotated[float, typer.Option(help="largest force that may remain in the relaxed crystal, in eV/Å")] = 1e-4,
+    fixed_cell: Annotated[bool, typer.Option("--fixed-cell", help="relax the atoms only")] = False,
+    precision: Precision = "float64",
+    backend: Backend = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Elastic constants of a crystal, with the atoms clamped and relaxed, and the moduli of a polycrystal."""
+    from tesseral.interfaces.elastic import elastic as run
+
+    potential, _ = _load(model, precision, backend)
+    run(potential, structure, output, fmax=fmax, cell=not fixed_cell, overwrite=overwrite)
+
+
+@app.command()
+def eos(
+    model: Model,
+    structure: Structure,
+    output: Output = Path("eos"),
+    width: Annotated[float, typer.Option(help="largest relative change of the volume")] = 0.06,
+    points: Annotated[int, typer.Option(help="number of volumes")] = 9,
+    fmax: Annotated[float, typer.Option(help="largest force that may remain at each volume, in eV/Å")] = 1e-3,
+    precision: Precision = "float64",
+    backend: Backend = "auto",
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """The equation of state of a crystal: volume, bulk modulus and its pressure derivative."""
+    from tesseral.interfaces.elastic import eos as run
+
+    potential, _ = _load(model, precision, backend)
+    run(potential, structure, output, width=width, points=points, fmax=fmax, resume=resume, overwrite=overwrite)
+
+
+def _three(text: str) -> tuple[int, int, int] | None:
+    if not text.strip():
+        return None
+    words = text.replace("x", " ").replace(",", " ").split()
+    if len(words) != 3 or not all(word.isdigit() for word in words):
+        raise ValueError(f"--supercell is {text!r}, expected three whole numbers such as '4 4 4'")
+    return int(words[0]), int(words[1]), int(words[2])
+
+
 def _load(path: Path, precision: str, backend: str) -> tuple[Any, Any]:
     import torch
 

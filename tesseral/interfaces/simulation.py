@@ -21,12 +21,14 @@ from tesseral.data import DataError, frames_from_atoms
 from tesseral.graph import find_neighbors
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.training import evaluate_frames
+from tesseral.interfaces.uncertainty import Watch
 from tesseral.kernels.dispatch import explain
 from tesseral.models import build, cast, files, parse_settings
 from tesseral.nn import Convolution
 from tesseral.physics.dynamics import Settings, run
 from tesseral.physics.relaxation import relax
 from tesseral.physics.selftest import Check, selftest
+from tesseral.physics.uncertainty import LastLayer
 from tesseral.train.checkpoints import write_atomically
 from tesseral.train.settings_file import SettingsError, validate
 
@@ -121,11 +123,13 @@ def relax_file(model: torch.nn.Module, path: Path, output: Path, *, fmax: float,
 
 
 def md_file(
-    model: torch.nn.Module, path: Path, output: Path, *, time: float, resume: bool, overwrite: bool = False, **settings: Any
-) -> None:
+    model: torch.nn.Module, path: Path, output: Path, *, time: float, resume: bool, overwrite: bool = False,
+    uncertainty: LastLayer | None = None, max_uncertainty: float | None = None, stop_uncertain: bool = False, **settings: Any
+) -> None:  # fmt: skip
     """Move the last structure of ``path`` for ``time`` ps; ``settings`` as in :class:`tesseral.physics.dynamics.Settings`.
 
-    ``overwrite`` removes an earlier ``output`` when everything has been checked and the run begins.
+    With ``uncertainty``, kept frames with a force less sure than ``max_uncertainty`` (eV/Å; that of the model file when left out)
+    are counted, or end the run. ``overwrite`` removes an earlier ``output`` when everything has been checked and the run begins.
     """
     try:
         chosen = validate(Settings, settings, "md")
@@ -133,7 +137,8 @@ def md_file(
         raise SettingsError(str(error).replace("'interval'", "'every'")) from None
     atoms = read_structure(path)
     check_species(model, atoms, path)
-    atoms.calc = Calculator(model)
+    atoms.calc = Calculator(model, uncertainty=uncertainty)
+    watch = Watch(atoms.calc, max_uncertainty, stop_uncertain)
     if not 1 <= 1000 * time / chosen.timestep < math.inf:
         raise ValueError(f"a run of {time} ps is not one step of {chosen.timestep} fs or more; correct --time or --timestep")
     steps = round(1000 * time / chosen.timestep)
@@ -152,11 +157,15 @@ def md_file(
             earlier.unlink(missing_ok=True)
     with progress_bar("moving") as bar:
         task = bar.add_task("moving", total=steps, note="")
-        sampled = run(
-            atoms, steps, chosen, trajectory=output, resume=resume,
-            progress=lambda step, _, sample: bar.update(task, completed=step, note=f"{sample['temperature_K']:.0f} K"),
-        )  # fmt: skip
+
+        def show(step: int, _: int, sample: dict[str, float]) -> None:
+            watch(step)
+            bar.update(task, completed=step, note=f"{sample['temperature_K']:.0f} K")
+
+        sampled = run(atoms, steps, chosen, trajectory=output, resume=resume, progress=show)
     console = Console(stderr=True)
+    if watch.sentence:
+        console.print(watch.sentence, highlight=False, soft_wrap=True)
     console.print(
         f"{len(sampled.time)} frames in {output}, energies in {output.with_suffix('.csv')}", highlight=False, soft_wrap=True
     )

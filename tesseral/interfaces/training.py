@@ -23,6 +23,7 @@ from tesseral.data.doctor.structure import Duplicates
 from tesseral.data.split import Split
 from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom, isolated_energies
 from tesseral.interfaces.console import say_complaints, say_errors, say_selftest
+from tesseral.interfaces.uncertainty import calibrate_frames
 from tesseral.models import ModelSettings, build, cast, files
 from tesseral.models.files import Metadata
 from tesseral.physics.selftest import Check, selftest
@@ -124,13 +125,14 @@ def train(
     checks = selftest(model, examples, other=cast(model, torch.float64)) if examples else []
     say_selftest(console, checks)
 
+    uncertainty = calibrate_frames(model, data.training, data.validation, cutoff, console)
     overall = {name: table["overall"] for name, table in errors.items()}
     about = {
         "level_of_theory": level_of_theory,
         "errors": overall,
         "training": dumped,
         "examples": [_plain(atoms) for atoms in examples],
-    }
+    } | ({} if uncertainty is None else {"uncertainty": uncertainty})
     stored = files.save(model, folder / MODEL, about)
     metrics = {
         "errors": errors,

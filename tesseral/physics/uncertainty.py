@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,15 @@ from tesseral.graph import Graph, collate
 
 PRIORS = tuple(10.0**power for power in range(-9, 1))  # ς² to choose from, in units of the mean eigenvalue
 LEVELS = (0.5, 0.6827, 0.9, 0.9545)
+
+
+@runtime_checkable
+class Graphs(Protocol):
+    """Graphs by number: a list, ``tesseral.data.Graphs``, or anything else with a length and integer indices."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Graph: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +123,8 @@ def last_features(
 
 def calibrate(
     model: Callable[[Graph], Tensor],
-    training: Sequence[Graph],
-    validation: Sequence[Graph],
+    training: Graphs,
+    validation: Graphs,
     *,
     max_edges: int = 5_000,
     progress: Callable[[int], None] | None = None,
@@ -127,7 +136,7 @@ def calibrate(
     """
     count = 0
 
-    def rows(graphs: Sequence[Graph]) -> Iterable[tuple[Graph, Tensor, Tensor]]:
+    def rows(graphs: Graphs) -> Iterable[tuple[Graph, Tensor, Tensor]]:
         nonlocal count
         for batch in _batches(graphs, max_edges):
             features, slopes = last_features(model, batch)
@@ -194,7 +203,7 @@ def _is_linear(module: torch.nn.Module) -> bool:
     return type(module).__name__ == "Linear"
 
 
-def _batches(graphs: Sequence[Graph], max_edges: int) -> Iterable[Graph]:
+def _batches(graphs: Graphs, max_edges: int) -> Iterable[Graph]:
     waiting: list[Graph] = []
     for index in range(len(graphs)):
         graph = graphs[index]
