@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     if arguments[0].startswith("-") and not as_module:
         return _complain(f"unknown option {arguments[0]}; options of the script go after its name")
     try:
-        install(conventions or "0.6")  # type: ignore[arg-type]  # checked inside
+        install(conventions or "0.6")
     except ValueError as mistake:
         return _complain(str(mistake))
     if as_module:

@@ -43,7 +43,7 @@ def convention() -> Convention:
 
 
 @contextlib.contextmanager
-def using(convention: Convention) -> Iterator[None]:
+def using(convention: str) -> Iterator[None]:
     """Layers built in this block have this convention. Raises ``ValueError`` for an unknown one."""
     token = _here.set(check(convention))
     try:
@@ -52,23 +52,22 @@ def using(convention: Convention) -> Iterator[None]:
         _here.reset(token)
 
 
-def choose(conventions: Convention | Mapping[str, Convention]) -> None:
+def choose(conventions: str | Mapping[str, str]) -> None:
     """Set the default of the process, and those of packages: one convention, or a mapping from importing package.
 
     In a mapping the empty name ``""`` stands for everyone else, "0.6" if it is absent.
     """
     chosen = dict(conventions) if isinstance(conventions, Mapping) else {"": conventions}
-    for value in chosen.values():
-        check(value)
+    checked = {package: check(value) for package, value in chosen.items()}
     _of_packages.clear()
-    _of_packages.update({"": "0.6", **chosen})
+    _of_packages.update({"": "0.6", **checked})
 
 
-def check(convention: Convention) -> Convention:
+def check(convention: str) -> Convention:
     """The convention itself. Raises ``ValueError`` for an unknown one."""
     if convention not in CONVENTIONS:
         raise ValueError(
             f"unknown convention {convention!r}: expected '0.6' (e3nn 0.5 and later, NequIP) or '0.4' (e3nn 0.4, MACE), "
             "or a mapping from package to one of them"
         )
-    return convention
+    return "0.4" if convention == "0.4" else "0.6"

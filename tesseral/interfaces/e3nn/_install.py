@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from tesseral.interfaces.e3nn import _convention
-from tesseral.o3.clebsch_gordan import Convention
 
 OURS = "tesseral.interfaces.e3nn"
 
 
-def install(convention: Convention | Mapping[str, Convention] = "0.6") -> None:
+def install(convention: str | Mapping[str, str] = "0.6") -> None:
     """Make ``import e3nn`` mean :mod:`tesseral.interfaces.e3nn` in this process; call it before anything imports e3nn.
 
     ``convention`` is the sign convention of the layers that will be built: "0.6", "0.4" (what MACE needs), or a mapping by

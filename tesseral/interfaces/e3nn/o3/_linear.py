@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tesseral.interfaces.e3nn.o3._irreps import Irreps
 from tesseral.interfaces.e3nn.util.jit import compile_mode
-from tesseral.o3 import to_layout
+from tesseral.ops.layout import to_layout
 from tesseral.ops.linear import linear, linear_plan, linear_with_channels
 
 

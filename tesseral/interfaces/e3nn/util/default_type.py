@@ -17,7 +17,7 @@ def torch_get_default_device() -> torch.device:
     return torch.get_default_device()
 
 
-def explicit_default_types(dtype: torch.dtype | None, device: torch.device | None) -> tuple[torch.dtype, torch.device]:
+def explicit_default_types(dtype: torch.dtype | None, device: torch.device | str | None) -> tuple[torch.dtype, torch.device]:
     """The given dtype and device, the defaults for ``None``."""
     return (
         torch.get_default_dtype() if dtype is None else dtype,

@@ -16,6 +16,7 @@ from tesseral.interfaces.e3nn.o3._tensor_product._instruction import Instruction
 from tesseral.interfaces.e3nn.o3._tensor_product._visualize import visualize
 from tesseral.interfaces.e3nn.util.jit import compile_mode
 from tesseral.o3.clebsch_gordan import Convention
+from tesseral.ops.layout import to_layout
 from tesseral.ops.tensor_product import right, tensor_product, tensor_product_plan
 
 
@@ -97,16 +98,20 @@ class TensorProduct(nn.Module):
     def _set_convention(self, convention: Convention) -> None:
         self.convention = convention
         self._plan = tensor_product_plan(
-            self.irreps_in1, self.irreps_in2, self.irreps_out, layout="mul_ir", convention=convention, **self._arguments
+            self.irreps_in1, self.irreps_in2, self.irreps_out, layout="ir_mul", convention=convention, **self._arguments
         )
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
         """The product (..., irreps_out.dim) of features; ``weight`` where the product has none of its own, flat or as a list."""
-        return tensor_product(x, y, self._get_weights(weight), self._plan)
+        x = to_layout(x, self.irreps_in1, "mul_ir", "ir_mul")
+        y = to_layout(y, self.irreps_in2, "mul_ir", "ir_mul")
+        return to_layout(tensor_product(x, y, self._get_weights(weight), self._plan), self.irreps_out, "ir_mul", "mul_ir")
 
     def right(self, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
         """The matrix (..., irreps_in1.dim, irreps_out.dim) that maps the first input to the product."""
-        return right(y, self._get_weights(weight), self._plan)
+        y = to_layout(y, self.irreps_in2, "mul_ir", "ir_mul")
+        matrix = to_layout(right(y, self._get_weights(weight), self._plan), self.irreps_out, "ir_mul", "mul_ir")
+        return to_layout(matrix.mT, self.irreps_in1, "ir_mul", "mul_ir").mT
 
     def _get_weights(self, weight: Tensor | list[Tensor] | None) -> Tensor:
         if isinstance(weight, list):
