@@ -8,9 +8,9 @@ from tesseral.groups.continuous import ContinuousGroup, normalizer_in_o3
 from tesseral.groups.crystal import SpaceGroup, primitive_cell, space_group
 from tesseral.groups.cyclotomic import Cyclotomic
 from tesseral.groups.distortion import Distortion, Mode, decompose, find_distortion, strain_parts
+from tesseral.groups.elements import Element, sample_elements
 from tesseral.groups.equivariance import (
     Cartesian,
-    Element,
     EquivarianceError,
     Invariant,
     Matrices,
@@ -21,13 +21,13 @@ from tesseral.groups.equivariance import (
     Representation,
     equivariance_error,
     representation,
-    sample_elements,
 )
 from tesseral.groups.finite import FiniteGroup
 from tesseral.groups.little import LittleGroup, SmallIrrep, little_group
 from tesseral.groups.molecule import MolecularSymmetry, aligned_displacements, molecular_modes, molecular_point_group
-from tesseral.groups.point_group import FiniteIrrep, PointGroup, combine, generate, point_group
+from tesseral.groups.point_group import PointGroup, combine, generate, point_group
 from tesseral.groups.schoenflies import INTERNATIONAL
+from tesseral.groups.standard import FiniteIrrep
 from tesseral.groups.subgroups import (
     SubgroupClass,
     SubgroupLattice,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from tesseral.groups.elements import Element, sample_elements
 from tesseral.groups.point_group import PointGroup
 from tesseral.groups.schoenflies import CUBIC, Symbol
 from tesseral.o3 import Irreps
@@ -37,15 +39,39 @@ class ContinuousGroup:
 
     def contains(self, matrix: np.ndarray, tolerance: float = 1e-6) -> bool:
         """Whether an orthogonal matrix (3, 3) is an element."""
-        proper = np.linalg.det(matrix) > 0
+        proper = bool(np.linalg.det(matrix) > 0)
         if self.name in ("SO(3)", "O(3)"):
             return bool(proper or self.name == "O(3)")
         z = np.array(self.axis) / np.linalg.norm(self.axis)
         along = float(z @ matrix @ z)
         if abs(abs(along) - 1) > tolerance:
             return False
-        keeps = along > 0  # the direction of the axis; with the determinant this tells the four cosets of C∞ in D∞h apart
+        keeps = bool(along > 0)  # the direction of the axis; with the determinant this tells the four cosets of C∞ in D∞h apart
         return {"C∞": keeps and proper, "C∞v": keeps, "C∞h": keeps == proper, "D∞": proper, "D∞h": True}[self.name]
+
+    def sample(self, samples: int, generator: torch.Generator) -> list[Element]:
+        """Elements for :func:`tesseral.groups.equivariance_error`: random rotations, each with one of every coset of them.
+
+        >>> [str(g) for g in ContinuousGroup("C∞v").sample(1, torch.Generator().manual_seed(0))]
+        ['rotation 0', 'rotation 0 · σv']
+        """
+        if self.name in ("SO(3)", "O(3)"):
+            return sample_elements(self.name, samples, None, generator)
+        z = np.array(self.axis) / np.linalg.norm(self.axis)
+        x = np.cross(np.eye(3)[np.abs(z).argmin()], z)
+        frame = np.stack([x / np.linalg.norm(x), np.cross(z, x / np.linalg.norm(x)), z], axis=1)
+        cosets = {"C∞": ["E"], "C∞v": ["E", "σv"], "C∞h": ["E", "i"], "D∞": ["E", "C2'"], "D∞h": ["E", "σv", "i", "C2'"]}[
+            self.name
+        ]
+        diagonal = {"E": (1.0, 1, 1), "σv": (1.0, -1, 1), "i": (-1.0, -1, -1), "C2'": (1.0, -1, -1)}
+        found = []
+        for i in range(samples):
+            angle = 2 * np.pi * float(torch.rand((), generator=generator, dtype=torch.float64))
+            turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+            for coset in cosets:
+                matrix = frame @ turn @ np.diag(diagonal[coset]) @ frame.T
+                found.append(Element(torch.from_numpy(matrix), name=f"rotation {i}" + (f" · {coset}" if coset != "E" else "")))
+        return found
 
     def character(self, label: str, matrix: np.ndarray) -> float:
         """The character of an irrep of C∞v or D∞h at an element (3, 3).

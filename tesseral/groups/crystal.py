@@ -11,7 +11,7 @@ import numpy as np
 import spglib
 import torch
 
-from tesseral.groups.equivariance import Element
+from tesseral.groups.elements import Element
 from tesseral.groups.identify import identify, nearest_orthogonal
 from tesseral.groups.point_group import PointGroup
 

@@ -6,34 +6,16 @@ tensor is said by a representation: :class:`OfIrreps`, :class:`Positions`, :clas
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from tesseral.groups.elements import Element as Element
+from tesseral.groups.elements import elements_of, randn
 from tesseral.o3 import Irreps
-
-GROUPS = ("SO(3)", "O(3)", "SE(3)", "E(3)")
-
-
-@dataclass(frozen=True, eq=False)
-class Element:
-    """An element of E(3) × S_n: the point r of node i moves to ``rotation @ r + translation`` and becomes node
-    ``permutation[i]``.
-
-    ``rotation`` is a matrix of O(3), so it may be improper; ``permutation=None`` leaves the nodes where they are.
-    """
-
-    rotation: Tensor
-    translation: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64, device="cpu"))
-    permutation: Tensor | None = None
-    name: str = "element"
-
-    def __str__(self) -> str:
-        return self.name
 
 
 @runtime_checkable
@@ -57,7 +39,7 @@ class OfIrreps:
         return _apply(matrix, value)
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        return _randn((*shape, self.irreps.dim), generator)
+        return randn((*shape, self.irreps.dim), generator)
 
 
 @dataclass(frozen=True)
@@ -70,7 +52,7 @@ class Positions:
         return moved if translation is None else (moved.double() + translation.to(moved.device)).to(moved.dtype)
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        return _randn((*shape, 3), generator)
+        return randn((*shape, 3), generator)
 
 
 @dataclass(frozen=True)
@@ -94,7 +76,7 @@ class Cartesian:
         return result.to(value.dtype)
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        return _randn((*shape, *[3] * self.rank), generator)
+        return randn((*shape, *[3] * self.rank), generator)
 
 
 @dataclass(frozen=True)
@@ -170,7 +152,7 @@ def equivariance_error(
     f: Callable[..., Any],
     rep_in: Any,
     rep_out: Any,
-    group: str | Iterable[Any] = "O(3)",
+    group: Any = "O(3)",
     *,
     inputs: Sequence[Any] | None = None,
     shape: Sequence[int] = (7,),
@@ -185,9 +167,11 @@ def equivariance_error(
     for a result or a tuple of results; a mapping stands for a dictionary. In the place of a representation, ``Irreps`` or its
     string mean :class:`OfIrreps` in the ``ir_mul`` layout, ``None`` means :class:`Invariant` and a callable :class:`Matrices`.
 
-    ``group`` is a name, of which elements are drawn (see :func:`sample_elements`), or an iterable of elements of any group;
-    ``nodes`` permutes that many nodes as well. Without ``inputs``, normal random tensors of ``shape`` and ``dtype`` are drawn.
-    The function is called every time with the same state of the random generator, so that dropout can be measured.
+    ``group`` is "O(3)", "E(3)", "SO(3)", "SE(3)" or "permutations", or a continuous group, of which elements are drawn (see
+    :func:`sample_elements`); the name of a point group, a point group, a molecule's symmetry or a space group, of which all are
+    taken; or an iterable of elements. ``nodes`` permutes that many nodes as well. Without ``inputs``, normal random tensors of
+    ``shape`` and ``dtype`` are drawn. The function is called every time with the same state of the random generator, so that
+    dropout can be measured.
 
     Raises ``ValueError`` for an unknown group, no element, or a representation that cannot draw the input that is missing.
 
@@ -198,7 +182,7 @@ def equivariance_error(
     True
     """
     generator = torch.Generator("cpu").manual_seed(0) if generator is None else generator
-    elements = sample_elements(group, samples, nodes, generator) if isinstance(group, str) else [_element(g) for g in group]
+    elements = elements_of(group, samples, nodes, generator)
     if not elements:
         raise ValueError("the group has no elements: give at least one")
     many = isinstance(rep_in, list | tuple)
@@ -229,60 +213,6 @@ def equivariance_error(
     if not math.isfinite(scale):
         absolute = relative = math.inf
     return EquivarianceError(absolute, relative, scale, worst, worst_output, tuple(each))
-
-
-def sample_elements(group: str, samples: int, nodes: int | None, generator: torch.Generator) -> list[Element]:
-    """Elements of SO(3), O(3), SE(3) or E(3): random rotations, and for O(3) and E(3) the inversion, a mirror and rotoinversions.
-
-    The groups of motions get a random translation with each; ``nodes`` adds a random permutation with each.
-
-    >>> [str(g) for g in sample_elements("O(3)", 1, None, torch.Generator().manual_seed(0))]
-    ['inversion', 'mirror z', 'rotation 0', 'rotoinversion 0']
-    """
-    if group not in GROUPS:
-        raise ValueError(f"unknown group {group!r}: expected one of {', '.join(GROUPS)}, or an iterable of elements")
-    improper, moving = group in ("O(3)", "E(3)"), group in ("SE(3)", "E(3)")
-    identity = torch.eye(3, dtype=torch.float64, device="cpu")
-    chosen = []
-    if improper:
-        chosen += [("inversion", -identity), ("mirror z", torch.diag(torch.tensor([1.0, 1, -1], dtype=torch.float64)))]
-    if moving:
-        chosen.append(("translation", identity))
-    if nodes is not None:
-        chosen.append(("permutation", identity))
-    for i in range(samples):
-        rotation = random_rotation(generator)
-        chosen.append((f"rotation {i}", rotation))
-        if improper:
-            chosen.append((f"rotoinversion {i}", -rotation))
-    return [
-        Element(
-            rotation,
-            _randn((3,), generator) if moving and name != "permutation" else torch.zeros(3, dtype=torch.float64, device="cpu"),
-            None if nodes is None else torch.randperm(nodes, generator=generator),
-            name,
-        )
-        for name, rotation in chosen
-    ]
-
-
-def random_rotation(generator: torch.Generator) -> Tensor:
-    """A rotation matrix (3, 3), float64, uniform over SO(3) (Haar): a normal quaternion, normalised.
-
-    >>> R = random_rotation(torch.Generator().manual_seed(0))
-    >>> torch.allclose(R @ R.T, torch.eye(3, dtype=R.dtype)), round(float(torch.linalg.det(R)), 12)
-    (True, 1.0)
-    """
-    w, x, y, z = torch.nn.functional.normalize(_randn((4,), generator), dim=0).tolist()
-    return torch.tensor(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ],
-        dtype=torch.float64,
-        device="cpu",
-    )
 
 
 def representation(rep: Any) -> Representation:
@@ -337,13 +267,6 @@ class _Repeatable:
         return self.f(*inputs)
 
 
-def _element(g: Any) -> Any:
-    """A bare 3x3 matrix becomes an element of O(3); elements of other groups stay what they are."""
-    if isinstance(g, Tensor | np.ndarray) and tuple(g.shape) == (3, 3):
-        return Element(torch.as_tensor(g, dtype=torch.float64, device="cpu"), name="matrix")
-    return g
-
-
 def _rotation(element: Any) -> Tensor:
     rotation = getattr(element, "rotation", None)
     if rotation is None:
@@ -360,14 +283,10 @@ def _apply(matrix: Tensor, value: Tensor) -> Tensor:
 
 def _draw(rep: Representation, element: Any, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     if isinstance(rep, Matrices):
-        return _randn((*shape, rep.of(element).shape[-1]), generator).to(dtype)
+        return randn((*shape, rep.of(element).shape[-1]), generator).to(dtype)
     if not hasattr(rep, "sample"):
         raise ValueError(f"{rep} does not say which values to draw: pass inputs=(...)")
     return rep.sample(shape, generator).to(dtype)
-
-
-def _randn(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, device="cpu", generator=generator)
 
 
 def _leaves(value: Any) -> list[Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tesseral.groups.continuous import ContinuousGroup
-from tesseral.groups.equivariance import Element
+from tesseral.groups.elements import Element
 from tesseral.groups.identify import identify, nearest_orthogonal
 from tesseral.groups.point_group import PointGroup
 from tesseral.groups.schoenflies import Symbol

@@ -192,11 +192,11 @@ def coupling(a: O2Irrep, b: O2Irrep, c: O2Irrep) -> Float[np.ndarray, "da db dc"
     """
     if c not in a * b:
         return np.zeros((a.dim, b.dim, c.dim))
-    alpha = torch.tensor(0.7, dtype=torch.float64)
     total = np.zeros((a.dim * b.dim * c.dim,) * 2)
     steps = 2 * (a.m + b.m + c.m) + 2
     for k, reflected in itertools.product(range(steps), (False, True)):
-        D = [ir.D(alpha * 0 + 2 * math.pi * k / steps, reflected).numpy() for ir in (a, b, c)]
+        angle = torch.tensor(2 * math.pi * k / steps, dtype=torch.float64, device="cpu")
+        D = [ir.D(angle, reflected).numpy() for ir in (a, b, c)]
         total += np.kron(np.kron(D[0], D[1]), D[2]) / (2 * steps)
     _, vectors = np.linalg.eigh(total)
     invariant = vectors[:, -1]

@@ -19,7 +19,7 @@ from rich.table import Table as RichTable
 from tesseral import groups
 from tesseral.groups import Distortion, MolecularSymmetry, PointGroup, SpaceGroup
 from tesseral.interfaces.simulation import read_structure
-from tesseral.interfaces.symmetry_pictures import arrows
+from tesseral.interfaces.symmetry_pictures import arrows, with_images
 from tesseral.train.checkpoints import write_atomically
 from tesseral.train.report import Movie, Report, installed_versions, write_report
 
@@ -145,8 +145,9 @@ def _movie(picture: Picture, frames: int = 40, largest: float = 0.5) -> Movie:
     """The mode swung back and forth, drawn with a largest displacement of half an Å."""
     scale = largest / np.linalg.norm(picture.displacements, axis=1).max()
     phases = np.sin(2 * np.pi * np.arange(frames) / frames)
-    positions = picture.positions + phases[:, None, None] * scale * picture.displacements
-    symbols = [ase.data.chemical_symbols[z] for z in picture.numbers]
+    numbers, positions, displacements = with_images(picture.numbers, picture.positions, picture.cell, picture.displacements)
+    positions = positions + phases[:, None, None] * scale * displacements
+    symbols = [ase.data.chemical_symbols[z] for z in numbers]
     return Movie(picture.title, symbols, positions, picture.cell, [f"displacements × {phase * scale:+.1f}" for phase in phases])
 
 

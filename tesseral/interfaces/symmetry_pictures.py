@@ -9,7 +9,7 @@ from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from matplotlib.axes import Axes
 
-from tesseral.train.figures import new_figure, to_svg
+from tesseral.train.figures import INK, new_figure, to_svg
 
 VIEWS = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 LONGEST = 1.0
@@ -21,12 +21,12 @@ def arrows(numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray | None, 
 
     ``positions`` and ``displacements`` (n, 3) in Å.
     """
-    numbers, positions, displacements = _with_images(numbers, positions, cell, displacements)
+    numbers, positions, displacements = with_images(numbers, positions, cell, displacements)
     scale = LONGEST / max(float(np.linalg.norm(displacements, axis=1).max()), 1e-12)
     figure, panels = new_figure(3, height=3.6)
     for panel, (across, up, along) in zip(panels, VIEWS, strict=True):
         _view(panel, numbers, positions, displacements * scale, cell, (across, up, along))
-        panel.set_title(f"along {'xyz'[along]}; arrows × {scale:.3g}", fontsize=9)
+        panel.set_title(f"along {'xyz'[along]}; arrows × {scale:.3g}", fontsize=9, color=INK)
     return to_svg(figure, name)
 
 
@@ -71,7 +71,7 @@ def _edges(cell: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(a @ cell, b @ cell) for a, b in itertools.combinations(corners, 2) if np.abs(a - b).sum() == 1]
 
 
-def _with_images(
+def with_images(
     numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray | None, displacements: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Atoms in the cell, those on its faces, edges and corners with their images on the opposite ones."""

@@ -8,6 +8,7 @@ import torch
 
 from tesseral.groups import (
     Cartesian,
+    ContinuousGroup,
     Element,
     Matrices,
     NodeIndex,
@@ -15,6 +16,7 @@ from tesseral.groups import (
     PerNode,
     Positions,
     equivariance_error,
+    point_group,
     sample_elements,
 )
 from tesseral.o3 import Irreps, to_layout
@@ -199,3 +201,66 @@ def test_a_changed_shape_is_refused():
 
 def test_an_element_prints_its_name():
     assert str(Element(torch.eye(3), name="identity")) == "identity"
+
+
+# ---------------------------------------------------------------------- finite groups, permutations, continuous groups
+
+
+def test_a_point_group_by_name_and_the_element_that_breaks_it():
+    """A field along z commutes with C4v and not with Oh; the meter names an element that turns z."""
+
+    def field(x):
+        return x + torch.tensor([0.0, 0, 1])
+
+    assert float(equivariance_error(field, "1x1o", "1x1o", "C4v")) < 1e-14
+    error = equivariance_error(field, "1x1o", "1x1o", "Oh")
+    assert float(error) > 0.5
+    assert abs(float(error.worst.rotation[2, 2]) - 1) > 0.5
+    assert len(error.each) == 48
+    assert {"E", "i", "C4 [001]"} <= {name for name, _ in error.each}
+
+
+def test_representations_of_finite_irreps():
+    """Eg ⊗ Eg → Eg by the invariants of the group commutes with Oh, and with a fault it does not."""
+    group = point_group("Oh")
+    matrices = group.irrep("Eg").matrices
+    product = np.einsum("gab,gcd->gacbd", matrices, matrices).reshape(48, 4, 4)
+    coupling = torch.from_numpy(group.symmetric_basis(product, "Eg")[0])
+
+    def square(x):
+        return (x[..., :, None] * x[..., None, :]).flatten(-2) @ coupling.T
+
+    Eg = group.action("Eg")
+    assert float(equivariance_error(square, Eg, Eg, group)) < 1e-14
+    assert float(equivariance_error(lambda x: square(x) * torch.tensor([1.0, 1.1]), Eg, Eg, group)) > 1e-2
+
+
+def test_permutations():
+    per_node = PerNode(None)
+    inputs = (torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64),)
+    good = equivariance_error(lambda x: x - x.mean(0), per_node, per_node, "permutations", inputs=inputs, nodes=5)
+    bad = equivariance_error(lambda x: x.cumsum(0), per_node, per_node, "permutations", inputs=inputs, nodes=5)
+    assert float(good) < 1e-14 < 1e-2 < float(bad)
+    assert str(bad.worst).startswith(("(", "permutation ("))
+    with pytest.raises(ValueError, match=r"give nodes=\.\.\."):
+        equivariance_error(lambda x: x, per_node, per_node, "permutations", inputs=inputs)
+    with pytest.raises(ValueError, match="unknown group 'Q8'"):
+        equivariance_error(lambda x: x, "1x1o", "1x1o", "Q8")
+
+
+@pytest.mark.parametrize("name", ["C∞", "C∞v", "C∞h", "D∞", "D∞h", "SO(3)", "O(3)"])
+def test_continuous_groups(name):
+    """Their elements are theirs; a vector along the axis is kept by C∞ and C∞v alone."""
+    group = ContinuousGroup(name, (1.0, 2.0, 2.0))
+    elements = group.sample(3, torch.Generator().manual_seed(1))
+    assert all(group.contains(g.rotation.numpy()) for g in elements)
+    axis = torch.tensor([1.0, 2, 2], dtype=torch.float64) / 3
+    error = equivariance_error(lambda x: x + axis, "1x1o", "1x1o", group)
+    assert (float(error) < 1e-14) == (name in ("C∞", "C∞v"))
+
+
+def test_a_point_group_with_permuted_nodes():
+    def center(x):
+        return x - x.mean(0)
+
+    assert float(equivariance_error(center, PerNode(Positions()), PerNode("1x1o"), "D3h", nodes=7, shape=(7,))) < 1e-14
