@@ -53,7 +53,7 @@ class WeightedHarmonics(nn.Module):
         w: Float[Tensor, "edges weights"],
         destination: Int64[Tensor, " edges"],
         nodes: int,
-        pointers: Int64[Tensor, " nodes+1"] | None = None,
+        pointers: Int64[Tensor, " pointers"] | None = None,
     ) -> Float[Tensor, "nodes features"]:
         """The sum over the edges that arrive at a node; ``pointers`` where the edges are sorted by destination."""
         program = _weighting(self._degrees, self.channels, self.factor, "destination")

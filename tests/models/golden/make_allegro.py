@@ -6,7 +6,6 @@ Run in an environment that has nequip 0.19.1 and nequip-allegro 0.8.3: python te
 from pathlib import Path
 
 import numpy as np
-from make_nequip import structures
 
 COMMON = {
     "num_scalar_features": 6, "num_tensor_features": 4, "scalar_embed_mlp_hidden_layers_width": 7,
@@ -20,6 +19,7 @@ CASES = {
 
 def main() -> None:
     from allegro.model import AllegroModel
+    from make_nequip import structures  # beside this file
     from nequip.data import AtomicDataDict, from_ase
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
     from nequip.utils.global_state import set_global_state
