@@ -96,6 +96,21 @@ def sum_rule_error(hessian: Float[Tensor, "nodes 3 nodes 3"]) -> float:
     return _largest(hessian.sum(2))
 
 
+def rotation_rule_error(
+    hessian: Float[Tensor, "nodes 3 nodes 3"], positions: Float[Tensor, "nodes 3"], forces: Float[Tensor, "nodes 3"]
+) -> float:
+    r"""Largest violation in eV/Å of :math:`\sum_j H_{ij}\,(t\times r_j) + t\times F_i = 0`: turning a molecule turns its forces.
+
+    Distances are taken from the centre of the molecule. Crystals obey no such rule at Γ.
+
+    >>> rotation_rule_error(hessian(_springs, _dimer()), _dimer().positions, energy_and_forces(_springs, _dimer()).forces)
+    0.0
+    """
+    axes = torch.eye(3, dtype=hessian.dtype, device=hessian.device)[:, None]
+    turned = torch.linalg.cross(axes, (positions - positions.mean(0)).detach().to(hessian)[None])
+    return _largest(torch.einsum("iajb,tjb->tia", hessian, turned) + torch.linalg.cross(axes, forces.to(hessian)[None]))
+
+
 def impose_sum_rule(hessian: Float[Tensor, "nodes 3 nodes 3"]) -> Float[Tensor, "nodes 3 nodes 3"]:
     """The nearest symmetric matrix that obeys the sum rule, for Hessians from rounded or numerical derivatives.
 
