@@ -1,0 +1,266 @@
+"""``tesseral elastic`` and ``tesseral eos``: how a crystal answers to strain and to pressure, as tables and a report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+import torch
+from ase import units
+from rich.console import Console
+from rich.table import Table
+
+from tesseral.data import DataError
+from tesseral.graph import build_graph
+from tesseral.interfaces.ase import Calculator
+from tesseral.interfaces.simulation import check_species, progress_bar, read_structure, write_structure
+from tesseral.physics.elasticity import Elasticity, elasticity
+from tesseral.physics.eos import EquationOfState, equation_of_state
+from tesseral.physics.moduli import moduli, softest
+from tesseral.physics.receptive_field import device_of
+from tesseral.physics.relaxation import relax
+from tesseral.train.checkpoints import write_atomically
+from tesseral.train.figures import COLORS, label, legend, new_figure, to_svg
+from tesseral.train.report import Movie, Report, installed_versions, write_report
+
+AXES = ("xx", "yy", "zz", "yz", "xz", "xy")
+
+
+def elastic(
+    model: Any,
+    structure: Path,
+    folder: Path,
+    *,
+    fmax: float = 1e-4,
+    cell: bool = True,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Elasticity:
+    """Elastic constants of the crystal in the last frame of ``structure``, at rest, into ``folder`` (JSON and a report).
+
+    Clamped-ion and relaxed-ion constants from exact second derivatives, in the axes of the structure; with ``cell`` the cell is
+    relaxed first. Raises ``ValueError`` and its kin with a sentence for whatever a user can mend.
+    """
+    console = console or Console(stderr=True)
+    atoms = _crystal(model, structure, fmax)
+    _prepare(folder, ("elastic.json", "relaxed.xyz", "report.html"), overwrite)
+    _relax(model, atoms, fmax, cell, console)
+    with progress_bar("second derivatives") as bar:
+        bar.add_task("second derivatives", total=None, note="")
+        graph = build_graph(atoms, float(model.cutoff))
+        found = elasticity(model, graph.to(device_of(model, graph.device)))
+    stable = softest(found.relaxed) > 0
+    values = _describe(found, atoms, stable)
+    write_structure(atoms, folder / "relaxed.xyz")
+    write_atomically(folder / "elastic.json", json.dumps(values, indent=1).encode())
+    _elastic_report(folder, structure, atoms, found, values)
+    _say_constants(console, found)
+    for name, value in values["polycrystal"].items():
+        console.print(f"{name.replace('_', ' ')}: {value:.4g}", highlight=False)
+    for note in values["notes"]:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"written to [bold]{folder}[/bold]: elastic.json, relaxed.xyz, report.html", highlight=False, soft_wrap=True)
+    return found
+
+
+def eos(
+    model: Any,
+    structure: Path,
+    folder: Path,
+    *,
+    width: float = 0.06,
+    points: int = 9,
+    fmax: float = 1e-3,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> EquationOfState:
+    """The equation of state of the crystal in the last frame of ``structure`` into ``folder`` (CSV, JSON, a report).
+
+    The cell is relaxed first; then its volume is changed by up to ``width``, its shape kept, and the atoms relaxed to ``fmax``.
+    A run that was interrupted goes on with ``resume``.
+    """
+    console = console or Console(stderr=True)
+    atoms = _crystal(model, structure, fmax)
+    if resume and overwrite:
+        raise ValueError("--resume continues a run and --overwrite discards it; give one of them")
+    _prepare(folder, () if resume else ("points.csv", "eos.json", "report.html", "relaxed.xyz"), overwrite)
+    table = folder / "points.csv"
+    known: list[tuple[float, float]] = []
+    if resume and table.exists() and (folder / "relaxed.xyz").exists():
+        atoms = read_structure(folder / "relaxed.xyz")
+        atoms.calc = Calculator(model)
+        with table.open() as file:
+            known = [(float(row["volume_A3"]), float(row["energy_eV"])) for row in csv.DictReader(file)]
+    else:
+        _relax(model, atoms, fmax, True, console)
+        write_structure(atoms, folder / "relaxed.xyz")
+        atoms = read_structure(folder / "relaxed.xyz")  # as a resumed run will read it
+        atoms.calc = Calculator(model)
+    rows = list(known)
+    with progress_bar("volumes") as bar:
+        task = bar.add_task("volumes", total=points, note="")
+
+        def advance(done: int, volume: float, energy: float) -> None:
+            if all(abs(volume - v) > 1e-9 * v for v, _ in rows):
+                rows.append((volume, energy))
+                text = "volume_A3,energy_eV\n" + "".join(f"{v!r},{e!r}\n" for v, e in sorted(rows))
+                write_atomically(table, text.encode())
+            bar.update(task, completed=done, note=f"{volume:.2f} Å³ {energy:.4f} eV")
+
+        curve = equation_of_state(atoms, width=width, points=points, fmax=fmax, known=known, progress=advance)
+    values = {
+        "atoms": len(atoms),
+        "volume_A3": curve.volume,
+        "volume_per_atom_A3": curve.volume / len(atoms),
+        "energy_eV": curve.energy,
+        "bulk_modulus_GPa": curve.bulk_modulus,
+        "pressure_derivative": curve.derivative,
+        "largest_deviation_eV": curve.residual,
+    }
+    write_atomically(folder / "eos.json", json.dumps(values, indent=1).encode())
+    report = Report(
+        title=f"Equation of state of {atoms.get_chemical_formula()}",
+        subtitle=structure.name,
+        facts={name.replace("_", " "): f"{value:.6g}" for name, value in values.items()},
+        versions=installed_versions(),
+        movies=[_picture(atoms)],
+        extra={"Energy and pressure": eos_figure(curve, len(atoms))},
+    )
+    write_report(report, folder / "report.html")
+    console.print(
+        f"{curve.volume / len(atoms):.4f} Å³/atom, bulk modulus {curve.bulk_modulus:.2f} GPa, its pressure derivative "
+        f"{curve.derivative:.2f}, energy {curve.energy / len(atoms):.5f} eV/atom; the curve deviates by at most "
+        f"{1000 * curve.residual / len(atoms):.3f} meV/atom from its points",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print(f"written to [bold]{folder}[/bold]: eos.json, points.csv, relaxed.xyz, report.html", highlight=False)
+    return curve
+
+
+def _crystal(model: Any, structure: Path, fmax: float) -> ase.Atoms:
+    atoms = read_structure(structure)
+    check_species(model, atoms, structure)
+    if not atoms.pbc.all():
+        raise DataError(f"{structure}: pbc is {atoms.pbc.tolist()}, but this needs a crystal; set the cell and pbc in the file")
+    if not 0 < fmax < np.inf:
+        raise ValueError(f"--fmax is {fmax}, expected a positive number")
+    return atoms
+
+
+def _prepare(folder: Path, files: tuple[str, ...], overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; name a folder for the output")
+    earlier = [name for name in files if (folder / name).exists()]
+    if earlier and not overwrite:
+        raise ValueError(f"{folder} holds a run ({', '.join(earlier)}); discard it with --overwrite, or name another folder")
+    for name in earlier:
+        (folder / name).unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _relax(model: Any, atoms: ase.Atoms, fmax: float, cell: bool, console: Console) -> None:
+    atoms.calc = Calculator(model)
+    with progress_bar("relaxing") as bar:
+        task = bar.add_task("relaxing", total=500, note="")
+        result = relax(
+            atoms, fmax=fmax, steps=500, cell="full" if cell else "fixed", optimizer="bfgs",
+            progress=lambda step, energy, force: bar.update(task, completed=step, note=f"{energy:.5f} eV, {force:.1e} eV/Å"),
+        )  # fmt: skip
+    console.print(result.sentence, highlight=False, soft_wrap=True)
+    if not result.converged:
+        raise ValueError(f"{result.sentence}; a crystal that is not at rest has no constants")
+
+
+def _describe(found: Elasticity, atoms: ase.Atoms, stable: bool) -> dict[str, Any]:
+    notes = []
+    largest = float(found.stress.abs().max())
+    if largest > 0.05:
+        notes.append(
+            f"the crystal is under {largest:.2f} GPa, and constants are uncertain by as much; "
+            "relax the cell (leave --fixed-cell away)"
+        )
+    values: dict[str, Any] = {
+        "unit": "GPa",
+        "order": AXES,
+        "relaxed_ion": found.relaxed.tolist(),
+        "clamped_ion": found.clamped.tolist(),
+        "stress": found.stress.tolist(),
+        "stable": stable,
+        "polycrystal": {},
+    }
+    if stable:
+        m = moduli(found.relaxed)
+        values["polycrystal"] = {
+            "bulk_modulus_GPa": m.bulk,
+            "shear_modulus_GPa": m.shear,
+            "Young_modulus_GPa": m.young,
+            "Poisson_ratio": m.poisson,
+            "universal_anisotropy": m.anisotropy,
+            "density_g_cm3": float(atoms.get_masses().sum() * units._amu * 1e3 / (atoms.cell.volume * 1e-24)),
+        }
+    else:
+        notes.append(
+            f"the crystal is not stable: a strain meets the stiffness {softest(found.relaxed):.3g} GPa. Relax it with its "
+            "symmetry broken, or look at whether the model knows this structure"
+        )
+    return values | {"notes": notes}
+
+
+def _say_constants(console: Console, found: Elasticity) -> None:
+    table = Table(box=None, pad_edge=False, title="elastic constants, GPa: relaxed-ion (clamped-ion)", title_justify="left")
+    for name in ("", *AXES):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, relaxed, clamped in zip(AXES, found.relaxed.tolist(), found.clamped.tolist()):
+        table.add_row(name, *(f"{r + 0.0:.1f} ({c + 0.0:.1f})" for r, c in zip(relaxed, clamped)))
+    console.print(table)
+
+
+def _html_table(matrix: torch.Tensor) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("", *AXES))
+    rows = "".join(
+        f"<tr><th>{name}</th>" + "".join(f"<td>{x + 0.0:.2f}</td>" for x in row) + "</tr>"
+        for name, row in zip(AXES, matrix.round(decimals=2).tolist())
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _elastic_report(folder: Path, structure: Path, atoms: ase.Atoms, found: Elasticity, values: dict[str, Any]) -> None:
+    facts = {name.replace("_", " "): f"{value:.4g}" for name, value in values["polycrystal"].items()}
+    facts["stress that was left"] = f"{float(found.stress.abs().max()):.2g} GPa"
+    report = Report(
+        title=f"Elastic constants of {atoms.get_chemical_formula()}",
+        subtitle=structure.name,
+        facts=facts,
+        complaints=[{"severity": "warning", "sentence": note} for note in values["notes"]],
+        movies=[_picture(atoms)],
+        versions=installed_versions(),
+        extra={
+            "Relaxed-ion constants, GPa": _html_table(found.relaxed),
+            "Clamped-ion constants, GPa": _html_table(found.clamped),
+        },
+    )
+    write_report(report, folder / "report.html")
+
+
+def eos_figure(curve: EquationOfState, atoms: int) -> str:
+    """Energy and pressure against volume, as SVG."""
+    volumes = np.linspace(curve.volumes.min(), curve.volumes.max(), 200)
+    figure, (first, second) = new_figure(2, height=3.2)
+    first.plot(volumes / atoms, 1000 * (curve(volumes) - curve.energy) / atoms, color=COLORS[0], linewidth=1.4, label="fit")
+    energies = 1000 * (curve.energies - curve.energy) / atoms
+    first.plot(curve.volumes / atoms, energies, "o", color=COLORS[1], markersize=4, label="points")
+    label(first, "Energy", "volume, Å³/atom", "above the minimum, meV/atom")
+    pressure = -np.gradient(curve(volumes), volumes) / units.GPa
+    second.plot(volumes / atoms, pressure, color=COLORS[0], linewidth=1.4)
+    label(second, "Pressure", "volume, Å³/atom", "GPa")
+    legend(first)
+    return to_svg(figure, "equation of state")
+
+
+def _picture(atoms: ase.Atoms) -> Movie:
+    return Movie("The crystal at rest", atoms.get_chemical_symbols(), atoms.positions[None], atoms.cell.array)
