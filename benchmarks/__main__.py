@@ -5,7 +5,8 @@ python -m benchmarks --quick    # the main rows, about six minutes
 python -m benchmarks --only convolution --only spherical_harmonics
 
 Peers live in environments of their own; an interpreter that has them is named by TESSERAL_BENCH_E3NN, TESSERAL_BENCH_CUET
-(cuequivariance-torch and sphericart-torch), TESSERAL_BENCH_NEQUIP and TESSERAL_BENCH_MACE, or by --peer cuet=PATH.
+(cuequivariance-torch and sphericart-torch), TESSERAL_BENCH_NEQUIP, TESSERAL_BENCH_MACE and TESSERAL_BENCH_FAIRCHEM, or by
+--peer cuet=PATH.
 Without one, this interpreter is tried. What is not at hand is left out, with a sentence.
 """
 
@@ -25,7 +26,7 @@ from benchmarks.environment import PEERS, Environment, absent, version
 from benchmarks.interleave import WorkerError
 from benchmarks.report import table
 
-SUITES = ("convolution", "tensor_product", "spherical_harmonics", "symmetric_contraction", "small_sizes", "nequip_steps")
+SUITES = ("convolution", "tensor_product", "spherical_harmonics", "symmetric_contraction", "so2", "small_sizes", "nequip_steps")
 FOLDER = Path(__file__).parent
 
 

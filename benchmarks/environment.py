@@ -22,6 +22,7 @@ PEERS = {
     "sphericart": ("TESSERAL_BENCH_CUET", "sphericart.torch", "sphericart-torch"),
     "nequip": ("TESSERAL_BENCH_NEQUIP", "nequip", "nequip"),
     "mace": ("TESSERAL_BENCH_MACE", "mace", "mace-torch"),
+    "fairchem": ("TESSERAL_BENCH_FAIRCHEM", "fairchem", "fairchem-core"),
 }
 
 
