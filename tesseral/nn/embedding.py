@@ -80,8 +80,8 @@ TABLE_SIZE = 128
 
 
 def _tracing(species: Tensor) -> bool:
-    """Whether this call is being compiled, exported or traced, where values cannot be looked at."""
-    return torch.compiler.is_compiling() or type(species) is not Tensor
+    """Whether this call is being compiled, exported or traced, or on the meta device, where values cannot be looked at."""
+    return torch.compiler.is_compiling() or type(species) is not Tensor or species.is_meta
 
 
 def _symbol(z: int) -> str:

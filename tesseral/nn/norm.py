@@ -80,8 +80,9 @@ class BatchNorm(nn.Module):
     In training the statistics are those of the batch (all axes but the last), whose running averages, updated by
     :math:`(1-m)\,\mathrm{old} + m\,\mathrm{new}` with ``momentum`` m, serve in evaluation. With ``instance`` they are those of
     each entry of the first axis, always, and nothing is stored. ``affine`` learns a factor for each irrep and a bias for each
-    0e. ``normalization`` takes the square of an irrep as the ``"component"`` mean or the sum (``"norm"``). The parameters and
-    averages are e3nn's. Raises ``ValueError`` for an unknown normalisation.
+    0e (``"factor"``: no bias). ``normalization`` takes the square of an irrep as the ``"component"`` mean or the sum
+    (``"norm"``). ``reduce="max"`` takes the largest square over the middle axes instead of the mean. The parameters and averages
+    are e3nn's. Raises ``ValueError`` for an unknown option.
 
     >>> norm = BatchNorm("2x0e+1x1o")
     >>> norm
@@ -98,23 +99,29 @@ class BatchNorm(nn.Module):
         irreps_in: object,
         eps: float = 1e-5,
         momentum: float = 0.1,
-        affine: bool = True,
+        affine: bool | str = True,
         instance: bool = False,
         normalization: str = "component",
+        reduce: str = "mean",
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         if normalization not in ("component", "norm"):
             raise ValueError(f"unknown normalization {normalization!r} of irreps: expected 'component' or 'norm'")
+        if reduce not in ("mean", "max"):
+            raise ValueError(f"unknown reduction {reduce!r} of squares: expected 'mean' or 'max'")
+        if affine not in (True, False, "factor"):
+            raise ValueError(f"affine is True, False or 'factor', got {affine!r}")
         self.irreps_in = self.irreps_out = Irreps(irreps_in)
-        self.eps, self.momentum, self.instance, self.normalization = eps, momentum, instance, normalization
+        self.eps, self.momentum, self.instance = eps, momentum, instance
+        self.normalization, self.reduce = normalization, reduce
         self._blocks = _blocks(self.irreps_in)
         self._scalars = _scalar_channels(self.irreps_in)
         factory = {"dtype": dtype, "device": device}
         count, scalars = self.irreps_in.num_irreps, len(self._scalars)
         self.weight = nn.Parameter(torch.ones(count, **factory)) if affine else None  # type: ignore[arg-type]
-        self.bias = nn.Parameter(torch.zeros(scalars, **factory)) if affine else None  # type: ignore[arg-type]
+        self.bias = nn.Parameter(torch.zeros(scalars, **factory)) if affine is True else None  # type: ignore[arg-type]
         self.register_buffer("running_mean", None if instance else torch.zeros(scalars, **factory))  # type: ignore[arg-type]
         self.register_buffer("running_var", None if instance else torch.ones(count, **factory))  # type: ignore[arg-type]
 
@@ -125,7 +132,10 @@ class BatchNorm(nn.Module):
             if learn:
                 mean = _channels(x, self._blocks, self._scalars).mean(axes)
                 x = _shifted(x, -mean, self._blocks, self._scalars)
-                square = self._square(x).mean(axes)
+                square = self._square(x)
+                if self.reduce == "max" and x.ndim > 2:
+                    square = square.flatten(1, -2).amax(1)
+                square = square.mean(list(range(square.ndim - 1)))
                 with torch.no_grad():
                     self.running_mean.mul_(1 - self.momentum).add_(self.momentum * mean.to(self.running_mean.dtype))
                     self.running_var.mul_(1 - self.momentum).add_(self.momentum * square.to(self.running_var.dtype))
@@ -138,7 +148,8 @@ class BatchNorm(nn.Module):
             mean = mean.mean(axes, keepdim=True) if axes else mean
             x = _shifted(x, -mean, self._blocks, self._scalars)
             square = self._square(x)
-            square = square.mean(axes, keepdim=True) if axes else square
+            if axes:
+                square = square.amax(axes, keepdim=True) if self.reduce == "max" else square.mean(axes, keepdim=True)
         factors = (square + self.eps).rsqrt()
         x = _scaled(x, factors if self.weight is None else factors * self.weight, self._blocks)
         return x if self.bias is None else _shifted(x, self.bias, self._blocks, self._scalars)

@@ -46,6 +46,10 @@ class LinearPlan:
     groups: tuple[tuple[int, int, float, tuple[int, ...]], ...]
     """Paths whose weights are one matrix, as (i_out, start, coefficient, (i_in, ...)): one product each."""
 
+    def __post_init__(self) -> None:
+        # worked out now, because Dynamo cannot enter a cached property
+        assert min(self.dim_in, self.dim_out, self.weight_numel, self.bias_numel) >= 0
+
     @cached_property
     def dim_in(self) -> int:
         return sum(components * channels for _, components, channels in self.blocks_in)
@@ -68,6 +72,14 @@ class LinearPlan:
         ends = [(self.blocks_in[p.i_in], self.blocks_out[p.i_out], p) for p in self.paths]
         rows = [(a, n, b, m, components, p.start, p.coefficient) for (a, components, n), (b, _, m), p in ends if n * m]
         return fused.Blocks(tuple(rows), self.dim_in, self.dim_out, self.weight_numel)
+
+    def matrices(self, weight: Tensor) -> list[Tensor]:
+        """Views (..., channels in, channels out) of the weights, one for each matrix that they form."""
+        found = []
+        for i_out, start, _, i_ins in self.groups:
+            n, m = sum(self.blocks_in[i][2] for i in i_ins), self.blocks_out[i_out][2]
+            found.append(weight[..., start : start + n * m].unflatten(-1, (n, m)))
+        return found
 
     def scaled(self, factor: float) -> "LinearPlan":
         """The plan of the map times ``factor``."""
@@ -290,6 +302,7 @@ def _in_place(x: Tensor, weight: Tensor, plan: LinearPlan) -> bool:
         and x.dtype == weight.dtype
         and not torch.compiler.is_compiling()
         and not torch._C._len_torch_dispatch_stack()
+        and not x.is_meta  # where autocast does not exist
         and not torch.is_autocast_enabled(x.device.type)
         and (fused.available(x, weight) or x.numel() >= MANY_ROWS * plan.dim_in)  # last: a guard on the batch, for a tracer
     )

@@ -176,3 +176,25 @@ def test_what_makes_no_sense_is_refused():
         BatchNorm(IRREPS, normalization="max")
     with pytest.raises(ValueError, match=r"epsilon must be positive, got 0\.0"):
         NormActivation(IRREPS, torch.tanh, epsilon=0.0)
+
+
+@pytest.mark.parametrize("options", [{"reduce": "max"}, {"reduce": "max", "instance": True}, {"reduce": "max", "affine": False}])
+def test_largest_square_over_the_middle_axes_is_that_of_e3nn(options):
+    ours = BatchNorm("3x0e+2x1o", dtype=torch.float64, **options)
+    with double_precision():
+        theirs = e3nn.nn.BatchNorm("3x0e+2x1o", **options)
+    x = torch.randn(4, 5, 9, dtype=torch.float64)
+    expected = to_layout(theirs(to_layout(x, ours.irreps_in, "ir_mul", "mul_ir")), ours.irreps_in, "mul_ir", "ir_mul")
+    torch.testing.assert_close(ours(x), expected)
+    if not options.get("instance"):
+        torch.testing.assert_close(ours.running_var, theirs.running_var)
+
+
+def test_factors_without_biases():
+    ours = BatchNorm("3x0e+2x1o", affine="factor")
+    assert [name for name, _ in ours.named_parameters()] == ["weight"]
+    torch.testing.assert_close(ours(torch.ones(4, 9))[:, :3], torch.zeros(4, 3))
+    with pytest.raises(ValueError, match="affine is True, False or 'factor'"):
+        BatchNorm("0e", affine="bias")
+    with pytest.raises(ValueError, match="unknown reduction 'sum'"):
+        BatchNorm("0e", reduce="sum")
