@@ -236,6 +236,23 @@ def md(
     )  # fmt: skip
 
 
+@app.command()
+def dispersion(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="model file to write")],
+    functional: Annotated[str, typer.Option(help="of the training data, as in pbe")],
+    without: Annotated[
+        bool, typer.Option("--data-without-dispersion", help="the labels hold none, whatever the file says")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
+) -> None:
+    """Add D3(BJ) dispersion to a model that was trained on labels without any."""
+    from tesseral.interfaces.dispersion import add_dispersion
+
+    _check_outputs(output, model, overwrite=overwrite)
+    typer.echo(add_dispersion(model, output, functional, without_dispersion=without))
+
+
 @app.command(context_settings={"ignore_unknown_options": True})
 def lammps(
     script: Annotated[Path, typer.Argument(help="an input script with the line `pair_style tesseral model.safetensors`")],

@@ -111,27 +111,27 @@ def compare(results: dict[str, dict[str, Any]]) -> None:
 
 
 def say_uncertainty(console: Console, results: dict[str, dict[str, Any]]) -> None:
-    """The calibration: a row a set and quantity, with the fraction of errors inside each nominal interval."""
-    table = Table(box=None, pad_edge=False, title="uncertainty", title_justify="left")
-    table.add_column("set", no_wrap=True)
-    for title in (
-        "σ\nmeV(/Å)",
-        "error\nmeV(/Å)",
-        *(f"inside\n{100 * level:.0f} %" for level in LEVELS),
-        "AUROC of\nlarge errors",
-    ):
+    """The calibration: a row a set and quantity, with the percentage of errors inside each nominal interval."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("uncertainty", no_wrap=True)
+    table.add_column("of", no_wrap=True)
+    for title in ("σ", "error", *(f"{100 * level:.0f} %" for level in LEVELS), "large", "strange"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("AUROC against\nthe first set", justify="right", no_wrap=True)
     for name, result in results.items():
         for quantity in ("energy", "forces"):
             if quantity in result:
                 row = result[quantity]
-                inside = [f"{100 * value:.0f} %" for value in row["coverage"].values()]
+                inside = [f"{100 * value:.0f}" for value in row["coverage"].values()]
                 large = f"{row['auroc']:.3f}" if "auroc" in row else ""
                 against = result.get("auroc_against_first") if quantity == "forces" else None
                 sizes = (f"{row['deviation_rms']:.3g}", f"{row['error_rms']:.3g}")
-                table.add_row(f"{name}: {quantity}", *sizes, *inside, large, "" if against is None else f"{against:.3f}")
+                table.add_row(name, quantity, *sizes, *inside, large, "" if against is None else f"{against:.3f}")
     console.print(table)
+    console.print(
+        "σ and error: RMS in meV, meV/Å. Columns in %: how many errors lie inside the central interval that should hold so many. "
+        "large: AUROC for the atoms of the 5 % largest errors; strange: AUROC for telling frames of a set from the first set.",
+        style="dim", highlight=False,
+    )  # fmt: skip
 
 
 class Watch:

@@ -22,6 +22,7 @@ from tesseral.models.allegro import Allegro, AllegroSettings
 from tesseral.models.equiformer_v2 import EquiformerV2, EquiformerV2Settings
 from tesseral.models.mace import MACE, MACESettings
 from tesseral.models.nequip import NequIP, NequIPSettings
+from tesseral.nn.dispersion import D3, D3Settings
 from tesseral.nn.pair import ZBL, Sum, ZBLSettings
 
 # What a settings file may choose to train.
@@ -29,7 +30,7 @@ ModelSettings: TypeAlias = Annotated[
     NequIPSettings | MACESettings | AllegroSettings | EquiformerV2Settings, Field(discriminator="name")
 ]
 # A single energy model, learned or known, as opposed to a sum of them.
-TermSettings: TypeAlias = NequIPSettings | MACESettings | AllegroSettings | EquiformerV2Settings | ZBLSettings
+TermSettings: TypeAlias = NequIPSettings | MACESettings | AllegroSettings | EquiformerV2Settings | ZBLSettings | D3Settings
 
 
 class SumSettings(BaseModel):
@@ -44,7 +45,7 @@ class SumSettings(BaseModel):
 # What a model file may hold.
 StoredSettings: TypeAlias = Annotated[TermSettings | SumSettings, Field(discriminator="name")]
 SumSettings.model_rebuild()
-EnergyModel: TypeAlias = NequIP | MACE | Allegro | EquiformerV2 | ZBL | Sum
+EnergyModel: TypeAlias = NequIP | MACE | Allegro | EquiformerV2 | ZBL | D3 | Sum
 
 
 def parse_settings(values: Any) -> TermSettings | SumSettings:
@@ -100,11 +101,13 @@ def build(
             return Allegro(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
         case ZBLSettings():
             return ZBL(settings.cutoff, settings.species, settings.cutoff_power)
+        case D3Settings():
+            return D3(settings.functional, settings.species, settings.three_body)
         case SumSettings():
             terms, energies = [], atomic_energies
             for term in settings.terms:
                 terms.append(build(term, atomic_energies=energies, scales=scales, backend=backend, dtype=dtype, device=device))
-                energies = energies if isinstance(term, ZBLSettings) else None
+                energies = energies if isinstance(term, ZBLSettings | D3Settings) else None
             return Sum(terms)
 
 
