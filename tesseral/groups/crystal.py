@@ -12,7 +12,7 @@ import spglib
 import torch
 
 from tesseral.groups.elements import Element
-from tesseral.groups.identify import identify, nearest_orthogonal
+from tesseral.groups.identify import exactified, identify, nearest_orthogonal
 from tesseral.groups.point_group import PointGroup
 
 
@@ -50,7 +50,8 @@ class SpaceGroup:
     def element_of(self) -> np.ndarray:
         """The number of the matrix of each operation among the elements of ``point_group``."""
         approximate = _cartesian(self.rotations, self.cell)
-        return np.array([self.point_group.index(m, 1e-3) for m in approximate])
+        distance = np.abs(approximate[:, None] - self.point_group.elements[None]).max(axis=(2, 3))
+        return np.asarray(distance.argmin(axis=1))
 
     @cached_property
     def primitive(self) -> bool:
@@ -138,7 +139,7 @@ def space_group(cell: Any, positions: Any, numbers: Any, tolerance: float = 1e-3
         raise ValueError(f"spglib finds no space group to {tolerance:g} Å: do atoms coincide, or is the tolerance too large?")
     permutations, shifts = _permutations(scaled, numbers, found.rotations, found.translations, cell, tolerance)
     matrices = nearest_orthogonal(_cartesian(found.rotations, cell))
-    symbol, orientation = identify(_distinct(matrices), 1e-4)
+    symbol, orientation = identify(exactified(_distinct(matrices)), 1e-6)
     origin = -np.linalg.solve(found.transformation_matrix, found.origin_shift)
     return SpaceGroup(
         int(found.number), str(found.international), cell, positions, numbers,
@@ -166,7 +167,7 @@ def _cartesian(rotations: np.ndarray, cell: np.ndarray) -> np.ndarray:
 def _distinct(matrices: np.ndarray) -> np.ndarray:
     kept: list[np.ndarray] = []
     for m in matrices:
-        if not any(np.abs(m - k).max() < 1e-2 for k in kept):
+        if not any(np.abs(m - k).max() < 0.2 for k in kept):
             kept.append(m)
     return np.array(kept)
 

@@ -56,6 +56,27 @@ def snapped(matrices: np.ndarray, tolerance: float = 1e-13) -> np.ndarray:
     return np.where(np.abs(matrices - closest) < tolerance, closest, matrices)
 
 
+def nearest_products(matrices: np.ndarray) -> np.ndarray:
+    """[i, j]: the number of the matrix nearest to the product of i and j."""
+    flat = matrices.reshape(-1, 9)
+    return np.stack([((m @ matrices).reshape(-1, 9) @ flat.T).argmax(axis=1) for m in matrices])
+
+
+def exactified(matrices: np.ndarray) -> np.ndarray:
+    """Nearly closed matrices become closed: each is replaced by the mean of the products that it should equal."""
+    table = nearest_products(matrices)
+    for _ in range(20):
+        mean = np.zeros_like(matrices)
+        for i, m in enumerate(matrices):
+            mean[table[i]] += m @ matrices
+        improved = nearest_orthogonal(mean)
+        change = np.abs(improved - matrices).max()
+        matrices = improved
+        if change < 1e-15:
+            break
+    return matrices
+
+
 def identify(matrices: np.ndarray, tolerance: float = 1e-5) -> tuple[Symbol, np.ndarray]:
     """The point group that consists of these matrices (order, 3, 3), and the rotation Q with elements Q g Qᵀ, g standard.
 

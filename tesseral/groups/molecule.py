@@ -11,7 +11,7 @@ import torch
 
 from tesseral.groups.continuous import ContinuousGroup
 from tesseral.groups.elements import Element
-from tesseral.groups.identify import identify, nearest_orthogonal
+from tesseral.groups.identify import exactified, identify, nearest_orthogonal, nearest_products
 from tesseral.groups.point_group import PointGroup
 from tesseral.groups.schoenflies import Symbol
 from tesseral.groups.subgroups import permutation_of_points
@@ -116,7 +116,7 @@ def molecular_point_group(positions: Any, species: Sequence[Any], tolerance: flo
     if np.linalg.norm(centered - np.outer(centered @ axis, axis), axis=1).max() <= tolerance:
         return _linear(points, centered, kinds, center, axis, tolerance)
     matrices, permutations = _largest_group(*_accepted(centered, kinds, tolerance))
-    exact = _exactified(matrices)
+    exact = exactified(matrices)
     group = PointGroup(*identify(exact))
     match = [int(np.abs(exact - m).max(axis=(1, 2)).argmin()) for m in group.elements]
     return _symmetry(group, points, center, permutations[match], None)
@@ -204,7 +204,7 @@ def _best_orthogonal(points: np.ndarray, images: np.ndarray, determinant: int) -
 def _largest_group(matrices: np.ndarray, permutations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The longest beginning of the list that is closed."""
     for n in range(len(matrices), 0, -1):
-        table = _products(matrices[:n])
+        table = nearest_products(matrices[:n])
         if (np.sort(table, axis=1) == np.arange(n)).all() and (permutations[table] == _composed(permutations[:n])).all():
             return matrices[:n], permutations[:n]
     raise ArithmeticError("the identity is no symmetry of the molecule")
@@ -213,26 +213,6 @@ def _largest_group(matrices: np.ndarray, permutations: np.ndarray) -> tuple[np.n
 def _composed(permutations: np.ndarray) -> np.ndarray:
     """[g, h]: first h, then g."""
     return permutations[np.arange(len(permutations))[:, None, None], permutations[None, :, :]]
-
-
-def _products(matrices: np.ndarray) -> np.ndarray:
-    flat = matrices.reshape(-1, 9)
-    return np.stack([((m @ matrices).reshape(-1, 9) @ flat.T).argmax(axis=1) for m in matrices])
-
-
-def _exactified(matrices: np.ndarray) -> np.ndarray:
-    """Nearly closed matrices become closed: each is replaced by the mean of the products that it should equal."""
-    table = _products(matrices)
-    for _ in range(20):
-        mean = np.zeros_like(matrices)
-        for i, m in enumerate(matrices):
-            mean[table[i]] += m @ matrices
-        improved = nearest_orthogonal(mean)
-        change = np.abs(improved - matrices).max()
-        matrices = improved
-        if change < 1e-15:
-            break
-    return matrices
 
 
 def aligned_displacements(symmetry: MolecularSymmetry, target: Any) -> np.ndarray:

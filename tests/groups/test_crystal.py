@@ -218,3 +218,15 @@ def test_patterns_of_nye():
     for tensor in invariant_tensors(point_group("D3"), PIEZO):
         value = torch.from_numpy(tensor.reshape(3, 3, 3).copy())
         assert float(equivariance_error(lambda x, v=value: v, None, Cartesian(3), "D3", inputs=(value,))) < 1e-12
+
+
+def test_a_noisy_cell_has_the_group_that_the_tolerance_says():
+    atoms = perovskite(4.0, "BaTiO3")
+    generator = np.random.default_rng(2)
+    atoms.set_cell(atoms.cell.array + generator.normal(0, 0.01, (3, 3)), scale_atoms=True)
+    atoms.positions += generator.normal(0, 0.005, (5, 3))
+    group = of(atoms, 0.1)
+    assert (group.number, group.point_group.order) == (221, 48)
+    assert group.displacement_irreps() == {"T1u": 4, "T2u": 1}
+    assert np.abs(group.cartesian @ group.cartesian.transpose(0, 2, 1) - np.eye(3)).max() < 1e-14
+    assert of(atoms, 1e-5).number == 1
