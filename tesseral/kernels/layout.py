@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tesseral.kernels import cpu_build
+from tesseral.kernels import cpu_build, memory
 from tesseral.kernels.fused import Numbers, _threads
 
 _SCALARS = {torch.float32: "float", torch.float64: "double"}
@@ -86,7 +86,7 @@ def _function(dtype: torch.dtype) -> ctypes._CFuncPtr:
 
 def transpose(x: Tensor, transposition: Transposition) -> Tensor:
     """The rows (rows, dim), whose entries are contiguous, with their blocks transposed."""
-    y = x.new_empty(x.shape[0], transposition.dim)
+    y = memory.empty((x.shape[0], transposition.dim), x.dtype)
     numbers = (
         _threads(x.shape[0] * transposition.dim), x.shape[0], x.stride(0), transposition.dim, len(transposition.blocks),
         transposition._table.address, x.data_ptr(), y.data_ptr(),

@@ -55,12 +55,17 @@ def using(convention: str) -> Iterator[None]:
 def choose(conventions: str | Mapping[str, str]) -> None:
     """Set the default of the process, and those of packages: one convention, or a mapping from importing package.
 
-    In a mapping the empty name ``""`` stands for everyone else, "0.6" if it is absent.
+    In a mapping the empty name ``""`` stands for everyone else, "0.6" if it is absent. Raises ``ValueError`` as :func:`check`.
     """
-    chosen = dict(conventions) if isinstance(conventions, Mapping) else {"": conventions}
-    checked = {package: check(value) for package, value in chosen.items()}
+    checked = by_package(conventions)
     _of_packages.clear()
-    _of_packages.update({"": "0.6", **checked})
+    _of_packages.update(checked)
+
+
+def by_package(conventions: str | Mapping[str, str]) -> dict[str, Convention]:
+    """The conventions of packages, and under ``""`` that of everyone else."""
+    given = conventions if isinstance(conventions, Mapping) else {"": conventions}
+    return {"": "0.6", **{package: check(value) for package, value in given.items()}}
 
 
 def check(convention: str) -> Convention:

@@ -19,13 +19,14 @@ def install(convention: str | Mapping[str, str] = "0.6") -> None:
     importing package, ``{"mace": "0.4"}``, with "0.6" for the others. Calling it again changes that of layers built later.
     Raises ``RuntimeError`` if another e3nn is imported already, ``ValueError`` for an unknown convention.
     """
+    conventions = _convention.by_package(convention)
     present = sys.modules.get("e3nn")
     if present is not None and present is not sys.modules.get(OURS):
         raise RuntimeError(
             f"e3nn is already imported from {getattr(present, '__file__', 'somewhere')}: "
             "call tesseral.interfaces.e3nn.install() before the first import of e3nn or of a package that uses it"
         )
-    _convention.choose(convention)
+    _convention.choose(conventions)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     importlib.import_module("e3nn")

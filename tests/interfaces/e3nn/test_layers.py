@@ -49,6 +49,7 @@ LAYERS = {
     "all tensors": product("4x1o", "3x0e", "4x1o", "uvu", True, _specialized_code=False),
     "right": product("4x1o", "4x1o", "4x1e", "uuu", True, compile_right=True),
     "fully connected": lambda e: e.o3.FullyConnectedTensorProduct(MIXED, "0e+1o+2e", MIXED),
+    "fully connected, scalars": lambda e: e.o3.FullyConnectedTensorProduct(MIXED, "3x0e+2x0o", MIXED + "+5x1o"),
     "full": lambda e: e.o3.FullTensorProduct(MIXED, "0e+1o+2e", filter_ir_out=["1o", "2e"]),
     "elementwise": lambda e: e.o3.ElementwiseTensorProduct("5x1o+5x1e", "10x1e"),
     "square": lambda e: e.o3.TensorSquare(MIXED, irrep_normalization="norm"),

@@ -13,6 +13,7 @@ from tesseral.interfaces.e3nn._optimization import get_optimization_defaults
 from tesseral.interfaces.e3nn.o3._irreps import Irreps
 from tesseral.interfaces.e3nn.o3._tensor_product._coefficients import Constants, detect
 from tesseral.interfaces.e3nn.o3._tensor_product._instruction import Instruction
+from tesseral.interfaces.e3nn.o3._tensor_product._scalars import scalar_product
 from tesseral.interfaces.e3nn.o3._tensor_product._visualize import visualize
 from tesseral.interfaces.e3nn.util.jit import compile_mode
 from tesseral.o3.clebsch_gordan import Convention
@@ -101,11 +102,16 @@ class TensorProduct(nn.Module):
             self.irreps_in1, self.irreps_in2, self.irreps_out, layout="ir_mul", convention=convention, **self._arguments
         )
 
+        ends = (self.irreps_in1, self.irreps_in2, self.irreps_out)
+        self._by_scalars = scalar_product(*ends, self._plan.instructions, self._arguments["shared_weights"])
+
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
         """The product (..., irreps_out.dim) of features; ``weight`` where the product has none of its own, flat or as a list."""
         x = to_layout(x, self.irreps_in1, "mul_ir", "ir_mul")
         y = to_layout(y, self.irreps_in2, "mul_ir", "ir_mul")
-        return to_layout(tensor_product(x, y, self._get_weights(weight), self._plan), self.irreps_out, "ir_mul", "mul_ir")
+        weight = self._get_weights(weight)
+        z = tensor_product(x, y, weight, self._plan) if self._by_scalars is None else self._by_scalars(x, y, weight)
+        return to_layout(z, self.irreps_out, "ir_mul", "mul_ir")
 
     def right(self, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
         """The matrix (..., irreps_in1.dim, irreps_out.dim) that maps the first input to the product."""
