@@ -65,6 +65,10 @@ class Linear(nn.Module):
         """The number and the weights of each path."""
         return weight_views(self._shapes(), self.weight)
 
+    def matrices(self) -> list[Tensor]:
+        """The matrices (..., channels in, channels out) that the weights form: views."""
+        return self.plan.matrices(self.weight)
+
     def _shapes(self) -> list[tuple[int, ...] | None]:
         return [(self.irreps_in[p.i_in].mul, self.irreps_out[p.i_out].mul) for p in self.plan.paths]
 

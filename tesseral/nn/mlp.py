@@ -64,6 +64,10 @@ class MLP(nn.Module):
                 x = self.act(x)
         return x
 
+    def matrices(self) -> list[Tensor]:
+        """The matrices of the layers."""
+        return list(self.weights)
+
     def __repr__(self) -> str:
         return f"MLP({' -> '.join(map(str, self.dims))}, {self.act})"
 

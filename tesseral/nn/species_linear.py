@@ -44,5 +44,9 @@ class SpeciesLinear(torch.nn.Module):
         """Map features (nodes, irreps_in.dim), with the index of each node's species and the attributes of each species."""
         return linear_by_group(x, species, attributes @ self.weight, self.plan)
 
+    def matrices(self) -> list[torch.Tensor]:
+        """The matrices (attributes, channels in, channels out) that the weights form: views."""
+        return self.plan.matrices(self.weight)
+
     def extra_repr(self) -> str:
         return f"{self.irreps_in} -> {self.irreps_out}, attributes={self.attributes}, layout=ir_mul"

@@ -36,6 +36,7 @@ from tesseral.train.checkpoints import BEST, LAST, CheckpointError, load_checkpo
 from tesseral.train.logs import Bar, Scalars, Table
 from tesseral.train.losses import EnergyOnly, Sums, combine, label_counts, loss_sums
 from tesseral.train.metrics import error_sums, summarise
+from tesseral.train.muon import Muon
 from tesseral.train.prediction import Graphs
 from tesseral.train.schedules import Schedule, progress
 from tesseral.train.settings import FitSettings, OptimizerSettings
@@ -574,11 +575,13 @@ def _signals() -> Iterator[Callable[[], bool]]:
 
 
 def build_optimizer(model: torch.nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """Adam, AdamW or AMSGrad over the parameters that require gradients; biases, scales and shifts are not decayed."""
+    """Muon, Adam, AdamW or AMSGrad over the parameters that require gradients; biases, scales and shifts are not decayed."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not named:
         raise TrainingError("the model has no parameters that require gradients; there is nothing to train")
     exempt = ("bias", "biases", "scale", "scales", "shift", "shifts")
+    if settings.name == "muon":
+        return Muon(model, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, exempt=exempt)
     free = [parameter for name, parameter in named if name.rpartition(".")[2] in exempt]
     decayed = [parameter for name, parameter in named if name.rpartition(".")[2] not in exempt]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": free, "weight_decay": 0.0}]

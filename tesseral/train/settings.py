@@ -93,8 +93,10 @@ class LossSettings(Strict):
 class OptimizerSettings(Strict):
     """The optimizer."""
 
-    name: Literal["adam", "adamw", "amsgrad"] = Field(
-        default="amsgrad", description="adam, adamw, or amsgrad (Adam with its maximum of second moments)"
+    name: Literal["adam", "adamw", "amsgrad", "muon"] = Field(
+        default="muon",
+        description="muon (orthogonal steps for matrices, Adam's for the rest), adam, adamw, or amsgrad (Adam with its "
+        "maximum of second moments)",
     )
     lr: float = Field(default=0.01, gt=0, description="learning rate before the schedule")
     betas: Annotated[tuple[float, float], Strictly(False)] = Field(
@@ -103,7 +105,7 @@ class OptimizerSettings(Strict):
     weight_decay: float = Field(
         default=5e-7,
         ge=0,
-        description="L2 penalty (adam, amsgrad) or decoupled decay (adamw); biases, scales and shifts are exempt",
+        description="L2 penalty (adam, amsgrad, muon) or decoupled decay (adamw); biases, scales and shifts are exempt",
     )
 
 

@@ -1,0 +1,100 @@
+"""Muon: orthogonal steps for the matrices of layers, Adam's for everything else."""
+
+import copy
+
+import pytest
+import torch
+
+from tesseral.nn import MLP, Linear, SpeciesEmbedding, SpeciesLinear
+from tesseral.train.muon import Muon, orthogonal
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = SpeciesEmbedding((1, 8), 4)
+        self.linear = Linear("8x0e+6x1o+8x0e", "4x0e+5x1o")
+        self.network = MLP([8, 16, 6])
+        self.connection = SpeciesLinear("8x0e+6x1o", "4x0e+5x1o", 4)
+
+    def forward(self):
+        generator = torch.Generator().manual_seed(2)
+        return sum((p * torch.randn(p.shape, generator=generator)).sum() for p in self.parameters())
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Model()
+
+
+def steps_of(model, **settings):
+    before = copy.deepcopy(model)
+    optimizer = Muon(model, lr=0.1, **settings)
+    model().backward()
+    optimizer.step()
+    return before, optimizer
+
+
+def test_steps_of_matrices_are_orthogonal(model):
+    before, _ = steps_of(model)
+    for new, old in zip(model.linear.matrices(), before.linear.matrices(), strict=True):
+        change = (old - new) / (0.1 * 0.2 * max(new.shape) ** 0.5)
+        values = torch.linalg.svdvals(change)
+        assert values[: min(4, len(values))].sub(1).abs().max() < 0.4
+
+
+def test_every_number_of_a_layer_moves(model):
+    before, _ = steps_of(model)
+    for (name, new), (_, old) in zip(model.named_parameters(), before.named_parameters(), strict=True):
+        assert (new != old).double().mean() > 0.95, name
+
+
+def test_updates_are_as_large_as_adams(model):
+    before, _ = steps_of(model)
+    change = (model.connection.weight - before.connection.weight).square().mean().sqrt()
+    assert 0.1 * 0.2 * 0.5 < change < 0.1 * 0.2 * 1.5
+
+
+def test_embeddings_take_adams_steps(model):
+    before, _ = steps_of(model)
+    change = before.embedding.weight - model.embedding.weight
+    gradient = model.embedding.weight.grad
+    assert torch.allclose(change[gradient != 0], 0.1 * gradient[gradient != 0].sign(), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 7), (2, 7, 40), (1, 9, 9)])
+def test_orthogonal_has_the_singular_vectors(shape):
+    torch.manual_seed(1)
+    x = torch.randn(shape, dtype=torch.float64)
+    u, _, v = torch.linalg.svd(x, full_matrices=False)
+    values = torch.diagonal(u.mT @ orthogonal(x) @ v.mT, dim1=1, dim2=2)
+    off = u.mT @ orthogonal(x) @ v.mT - torch.diag_embed(values)
+    assert off.abs().max() < 1e-12
+    assert ((values > 0.3) & (values < 1.3)).all()
+
+
+def test_zero_gradient_leaves_the_weights():
+    assert not orthogonal(torch.zeros(2, 5, 3)).any()
+
+
+def test_state_survives_a_checkpoint(model):
+    other = copy.deepcopy(model)
+    _, first = steps_of(model)
+    second = Muon(other, lr=0.1)
+    other.load_state_dict(model.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for optimizer, one in ((first, model), (second, other)):
+        optimizer.zero_grad()
+        one().backward()
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_decay_spares_the_exempt():
+    torch.manual_seed(0)
+    model = MLP([4, 4, 2], bias=True)
+    with torch.no_grad():
+        model.biases[0].fill_(1.0)
+    optimizer = Muon(model, lr=0.1, weight_decay=0.5, exempt=("biases",))
+    assert [len(group["params"]) for group in optimizer.param_groups if group["weight_decay"]] == [2, 2]
