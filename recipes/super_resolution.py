@@ -154,6 +154,7 @@ def score(network: Callable[[Tensor], Tensor], fine: Tensor) -> float:
 def main(argv: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flows", nargs="+", choices=FLOWS, default=list(FLOWS))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--channels", type=int, default=4)
@@ -172,7 +173,7 @@ def main(argv: list[str] | None = None) -> dict:
         fine = fine / fine.std()
         print(f"{flow}: {len(fine)} snapshots of {options.points}^3 in {time.process_time() - began:.0f} CPU s", flush=True)
         rows: dict = {"interpolation": {"errors": [score(interpolate, fine[-test:])], "parameters": 0}}
-        for name in NETWORKS:
+        for name in options.networks:
             errors, breaking = [], []
             for seed in options.seeds:
                 torch.manual_seed(seed)
@@ -203,8 +204,9 @@ def report(flow: str, rows: dict) -> None:
         errors = row["errors"]
         deviation = statistics.stdev(errors) if len(errors) > 1 else 0.0
         print(f"  {name:14} {row['parameters']:6d} parameters   {statistics.mean(errors):.4f} ± {deviation:.4f}")
-    for label in rows["relaxed"]["breaking"][0]:
-        print(f"  breaking {label:4} {statistics.mean(b[label] for b in rows['relaxed']['breaking']):.3f}")
+    learned = rows.get("relaxed", {}).get("breaking", [])
+    for label in learned[0] if learned else ():
+        print(f"  breaking {label:4} {statistics.mean(b[label] for b in learned):.3f}")
     print(flush=True)
 
 
