@@ -10,7 +10,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from benchmarks.environment import Environment
 from benchmarks.interleave import compare
@@ -45,7 +45,7 @@ def rows(environment: Environment) -> Iterator[dict]:
 
 
 def forms(lmax: int, channels: int, parity: bool, nodes: int = 100, neighbours: int = 25, rounds: int = 7) -> dict:
-    """Seconds of both forms of one convolution, value and all first gradients, in turns; and of their first calls."""
+    """CPU seconds of both forms of one convolution, value and all first gradients, in turns; wall-clock of their first calls."""
     import torch
 
     from tesseral.nn.so2 import SO2Convolution
@@ -61,13 +61,13 @@ def forms(lmax: int, channels: int, parity: bool, nodes: int = 100, neighbours: 
     x, vectors, scales = (t.requires_grad_() for t in inputs)
     g = torch.randn(nodes, irreps.dim)
 
-    def seconds(layer: SO2Convolution) -> float:
-        begun = time.perf_counter()
+    def seconds(layer: SO2Convolution, clock: Callable[[], float] = time.process_time) -> float:
+        begun = clock()
         y = layer(x, layer.edges(vectors), edge_index, scales, order, pointers)
         torch.autograd.grad(y, (x, vectors, scales, layer.weight), g)
-        return time.perf_counter() - begun
+        return clock() - begun
 
-    first = {method: seconds(layer) for method, layer in layers.items()}
+    first = {method: seconds(layer, time.perf_counter) for method, layer in layers.items()}
     times = [{method: seconds(layer) for method, layer in layers.items()} for _ in range(rounds + 1)][1:]
     return {
         "lmax": lmax,
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--forms", action="store_true", help="compare the two forms of the convolution, without peers")
     parser.add_argument("--lmax", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6, 7, 8])
     parser.add_argument("--channels", type=int, nargs="+", default=[32])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if not arguments.forms:
         for row in rows(Environment(arguments.threads)):
