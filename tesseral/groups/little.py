@@ -26,6 +26,9 @@ class SmallIrrep:
     dim: int
     matrices: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"{self.label} ({self.dim})"
+
     @property
     def characters(self) -> np.ndarray:
         """The character of each operation of the little group."""

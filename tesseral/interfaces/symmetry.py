@@ -245,11 +245,11 @@ def _mode_table(
         ))  # fmt: skip
     if not rows:
         rows.append(("none", "", "0", "0", "", "", ""))
-    columns = ("k", "irrep", "Å", "Å/√cells", "share", "alone leads to", "")
+    columns = ("k", "irrep", "Å", "Å/√cells", "share", "alone gives", "")
     note = (
         "Irreps of the little group. Amplitudes are roots of sums of squared displacements in the target's cell, without strain; "
         "divided by √cells, in a primitive cell of the parent. Labels at k ≠ 0 depend on the origin, "
-        f" here {_atom_at(group, group.origin)}. Primary: alone it leads to the target's space group."
+        f"here {_atom_at(group, group.origin)}. Primary: alone it gives the target's space group."
     )
     return Table("Order parameters", columns, tuple(rows), note)
 
@@ -257,10 +257,14 @@ def _mode_table(
 def _strains(distortion: Distortion) -> Table:
     parts = groups.strain_parts(distortion)
     rows = tuple(
-        (label, f"{np.linalg.norm(part):.5f}", *(f"{part[i, j]:+.5f}" for i, j in groups.VOIGT)) for label, part in parts.items()
+        (label, f"{100 * np.linalg.norm(part):.3f}", *(f"{100 * part[i, j]:.3f}" for i, j in groups.VOIGT))
+        for label, part in parts.items()
     )
     return Table(
-        "Strain", ("irrep", "norm", "xx", "yy", "zz", "yz", "xz", "xy"), rows, "Of the target's cell, in the parent's frame."
+        "Strain",
+        ("irrep", "norm", "xx", "yy", "zz", "yz", "xz", "xy"),
+        rows,
+        "In percent, of the target's cell, in the parent's frame.",
     )
 
 
@@ -324,7 +328,7 @@ def _molecule(atoms: ase.Atoms, target: ase.Atoms | None, tolerance: float) -> A
         title = f"{label}, {amplitude:.3f} Å, alone: {alone}"
         pictures.append(Picture(title, atoms.numbers, symmetry.symmetrized, None, field))
     order = Table(
-        "Order parameters", ("irrep", "Å", "share", "alone leads to", ""), tuple(rows) or (("none", "0", "", "", ""),),
+        "Order parameters", ("irrep", "Å", "share", "alone gives", ""), tuple(rows) or (("none", "0", "", "", ""),),
         "Roots of sums of squared displacements, after the best rotation of the target.",
     )  # fmt: skip
     facts = {**facts, "target": arrived.name}
