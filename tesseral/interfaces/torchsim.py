@@ -49,7 +49,8 @@ class Model(ModelInterface):
         self.model: Any = model.to(device) if isinstance(model, torch.nn.Module) else model
         self._device, self._dtype = torch.device(device), dtype
         self._compute_stress, self._compute_forces = compute_stress, True
-        self.cutoff, self.skin, self.searches = float(self.model.cutoff), skin, 0
+        self.cutoff: float = float(getattr(model, "cutoff"))  # noqa: B009
+        self.skin, self.searches = skin, 0
         self._reference: Graph | None = None
 
     @property

@@ -86,11 +86,9 @@ class _Dispersion(torch.autograd.Function):
         for index in range(graph.num_graphs):
             mine = graph.batch == index
             place, box, pbc = positions[mine], cell[index], graph.pbc[index]
-            energy, slope, strain = model.evaluate(
-                graph.species[mine].cpu().numpy(),
-                *(x.detach().cpu().to(torch.float64).numpy() for x in (place, box)),
-                pbc.cpu().numpy(),
-            )
+            numbers, directions = graph.species[mine].cpu().numpy(), pbc.cpu().numpy()
+            at, vectors = (x.detach().cpu().to(torch.float64).numpy() for x in (place, box))
+            energy, slope, strain = model.evaluate(numbers, at, vectors, directions)
             energies.append(energy)
             slopes[mine] = torch.from_numpy(slope).to(positions.device)
             if bool(pbc.all()):
