@@ -1,9 +1,9 @@
 """One side of the convolution benchmark.
 
-usage: convolution.py side mode irreps lmax nodes neighbours dtype order threads [hidden]
+usage: convolution.py side mode irreps lmax nodes neighbours dtype order threads [hidden knots]
 
-With ``hidden`` the weights are made inside the measured region, by the last layer of a radial network:
-(edges, hidden) @ matrix.
+With ``hidden`` the weights are made inside the measured region, by the last layer of a radial network: (edges, hidden) @ matrix
+for the peers; tesseral applies it at the knots of splines and evaluates those at the edges' lengths.
 """
 
 from __future__ import annotations
@@ -81,6 +81,19 @@ def triad(threads):
     serve(lambda: torch.add(b, c, alpha=2.0, out=a), {"triad_bytes": 3 * a.numel() * 4})
 
 
+def radial_layer(side, edges, weights, hidden=0, knots=0):
+    """How the weights of the edges are made, and the shapes of what they are made from."""
+    if not hidden:
+        return lambda w: w, [(edges, weights)]
+    if side != "tesseral":
+        return lambda h, matrix: h @ matrix, [(edges, hidden), (hidden, weights)]
+    from tesseral.ops.spline import Knots, interpolation, spline
+
+    plan = Knots(knots, 5.0)
+    shapes = [(edges,), (plan.rows + 2, hidden), (hidden, weights)]
+    return lambda r, h, matrix: spline(r, interpolation(h @ matrix), plan), shapes
+
+
 def main() -> None:
     side, mode, irreps, lmax, nodes, neighbours, dtype, order, threads, *rest = sys.argv[1:]
     torch.set_num_threads(int(threads))
@@ -96,14 +109,15 @@ def main() -> None:
     if order == "unsorted":
         edge_index = edge_index[:, torch.randperm(edges)]
     weights, width, product = SIDES[side](irreps, harmonics, edge_index, order)
-    hidden = int(rest[0]) if rest else 0
+    radial, of_weights = radial_layer(side, edges, weights, *map(int, rest))
 
     def conv(x, y, *w):
-        return product(x, y, w[0] @ w[1] if hidden else w[0])
+        return product(x, y, radial(*w))
 
-    shapes = [(n, dim(irreps)), (edges, (int(lmax) + 1) ** 2)]
-    shapes += [(edges, hidden), (hidden, weights)] if hidden else [(edges, weights)]
+    shapes = [(n, dim(irreps)), (edges, (int(lmax) + 1) ** 2), *of_weights]
     *inputs, g = (torch.randn(*shape, dtype=scalar) for shape in (*shapes, (n, width)))
+    if rest and side == "tesseral":
+        inputs[2].uniform_(1.0, 5.0)  # lengths within the cutoff
     tangents = [torch.randn_like(t) for t in inputs] if mode == "double" else []
 
     def run():
