@@ -23,9 +23,12 @@ def main() -> int:
     parser.add_argument("--only", choices=CLIENTS, action="append", help="these clients only")
     parser.add_argument("--quick", action="store_true", help="small models, few rounds")
     parser.add_argument("--numbers", action="store_true", help="no times")
+    parser.add_argument("--together", action="store_true", help="mace (0.4) and nequip (0.6) in one process, only numbers")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
+    if options.together:
+        return together()
     failed = False
     for name in options.only or CLIENTS:
         try:
@@ -47,10 +50,7 @@ def differences(name: str, python: str) -> dict[str, float]:
     """The largest difference of each number between the sides, relative to its largest value."""
     with tempfile.TemporaryDirectory() as folder:
         for side in ("e3nn", "tesseral", "e3nn"):  # e3nn once more: now it finds tesseral's weights
-            command = [python, WORKER, name, side, "numbers", "small", CLIENTS[name].convention, folder]
-            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=_environment(1), check=False)
-            if done.returncode:
-                raise RuntimeError(f"{name} on {side} failed:\n{done.stderr[-3000:]}")
+            _run(python, name, side, CLIENTS[name].convention, folder)
         first, second = (dict(np.load(Path(folder) / f"numbers_of_{side}.npz")) for side in ("e3nn", "tesseral"))
     found = {}
     for key, reference in first.items():
@@ -60,6 +60,32 @@ def differences(name: str, python: str) -> dict[str, float]:
         if key.startswith("loaded"):  # tesseral's weights loaded by e3nn
             found[key + "_by_e3nn"] = float(np.abs(reference - second[key.replace("loaded", "random")]).max()) / scale
     return found
+
+
+def together() -> int:
+    """Numbers of mace and nequip in one process on tesseral, against each alone on the e3nn that it pins."""
+    try:
+        both, alone = os.environ["TESSERAL_CLIENT_TOGETHER"], {name: interpreter(name) for name in ("mace", "nequip")}
+    except (KeyError, FileNotFoundError) as missing:
+        print(f"left out: {missing}; TESSERAL_CLIENT_TOGETHER is a python that has mace-torch (--no-deps) and nequip")
+        return 0
+    failed = False
+    with tempfile.TemporaryDirectory() as folder:
+        _run(both, "mace,nequip", "tesseral", "mace=0.4", folder)
+        for name, python in alone.items():
+            _run(python, name, "e3nn", CLIENTS[name].convention, f"{folder}/{name}")
+            ours, theirs = (dict(np.load(f"{folder}/{name}/numbers_of_{side}.npz")) for side in ("tesseral", "e3nn"))
+            worst = {k: float(np.abs(ours[k] - theirs[k]).max() / np.abs(theirs[k]).max()) for k in ours}
+            print(f"{name}, together: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()), flush=True)
+            failed |= not within(worst)
+    return int(failed)
+
+
+def _run(python: str, name: str, side: str, convention: str, folder: str) -> None:
+    command = [python, WORKER, name, side, "numbers", "small", convention, folder]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=_environment(1), check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name} on {side} failed:\n{done.stderr[-3000:]}")
 
 
 def within(worst: dict[str, float]) -> bool:

@@ -1,5 +1,7 @@
 """One side of a client, run by its interpreter: ``worker.py CLIENT SIDE numbers|time SIZE CONVENTION FOLDER``.
 
+CLIENT may be several, ``mace,nequip``, with CONVENTION ``mace=0.4``: then all live in one process, before any computes.
+
 *numbers* (float64): energies, forces, stress of a random model and of the other side's saved weights, and parameters after one
 step, written to FOLDER. *time* (float32): serves rounds of a training step and of an evaluation.
 """
@@ -24,17 +26,20 @@ def main() -> None:
     if side == "tesseral":
         from tesseral.interfaces.e3nn import install
 
-        install(convention)  # type: ignore[arg-type]
+        package, equals, value = convention.rpartition("=")
+        install({package: value} if equals else value)
     if side == "free":
         from benchmarks.clients.free import make_free
 
         make_free()
-    module = importlib.import_module(f"benchmarks.clients.problems.{client}")
-    if task == "numbers":
-        torch.set_default_dtype(torch.float64)
-        numbers(module, size, side, Path(folder))
-    else:
-        measure(module, size)
+    modules = {name: importlib.import_module(f"benchmarks.clients.problems.{name}") for name in client.split(",")}
+    if task == "time":
+        return measure(modules[client], size)
+    torch.set_default_dtype(torch.float64)
+    for name, module in modules.items():
+        place = Path(folder) if len(modules) == 1 else Path(folder) / name
+        place.mkdir(exist_ok=True)
+        numbers(module, size, side, place)
 
 
 def numbers(module, size: str, side: str, folder: Path) -> None:

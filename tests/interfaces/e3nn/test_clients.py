@@ -1,0 +1,30 @@
+"""Real clients, where their environments are at hand: the numbers of `python -m benchmarks.clients`."""
+
+import os
+
+import pytest
+
+from benchmarks.clients.__main__ import differences, together, within
+from benchmarks.clients.table import CLIENTS, interpreter
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_the_same_numbers_on_tesseral_as_on_e3nn(name):
+    try:
+        python = interpreter(name)
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+    worst = differences(name, python)
+    assert within(worst), worst
+
+
+def test_two_conventions_in_one_process(capsys):
+    if "TESSERAL_CLIENT_TOGETHER" not in os.environ:
+        pytest.skip("TESSERAL_CLIENT_TOGETHER is not set: give it the python of an environment with mace-torch and nequip")
+    assert together() == 0, capsys.readouterr().out
+
+
+def test_what_is_too_different_fails():
+    assert within({"random_forces": 9e-11, "step_weights": 9e-9})
+    assert not within({"random_forces": 2e-10})
+    assert not within({"random_forces": 0.0, "step_weights": 2e-8})
