@@ -20,6 +20,7 @@ from tesseral.nn import (
     Normalized,
     PolynomialCutoff,
     RadialEmbedding,
+    RadialFunctions,
     SpeciesEmbedding,
     SymmetricContraction,
 )
@@ -62,6 +63,7 @@ class MACESettings(BaseModel):
     radial_widths: tuple[int, ...] = Field((64, 64, 64), description="widths of the hidden layers of the radial network")
     basis: Literal["bessel", "gaussian"] = Field("bessel", description="functions of the distance")
     num_basis: int = Field(8, ge=1, description="number of functions of the distance")
+    radial_knots: int = Field(0, ge=0, description="intervals of splines that stand for the radial networks (0: no splines)")
     transform: Literal["none", "agnesi", "soft"] = Field("none", description="transform of the distance before the basis")
     cutoff_power: float = Field(5.0, ge=2, description="power p of the polynomial cutoff; smaller decays earlier")
     cutoff_on_weights: bool = Field(False, description="the cutoff multiplies the radial network's output, not its input")
@@ -263,19 +265,19 @@ class MACELayer(torch.nn.Module):
         self,
         x: Float[Tensor, "nodes dim_in"],
         harmonics: Float[Tensor, "edges sh"],
-        radial: Float[Tensor, "edges basis"],
+        radial: RadialFunctions,
         envelope: Float[Tensor, "edges 1"] | None,
         species: Int[Tensor, " nodes"],
         graph: Graph,
     ) -> Float[Tensor, "nodes dim_out"]:
         """New features of the nodes from those of their neighbours."""
-        weights = self.radial(radial)
+        weights = radial.through(self.radial)
         if envelope is not None:
             weights = weights * envelope
         edges = (graph.edge_index, graph.source_order, graph.destination_pointers)
         messages = self.linear_out(self.convolution(self.linear_in(x), harmonics, weights, *edges))
         if self.density is not None:
-            density = torch.tanh(self.density(radial).square())
+            density = torch.tanh(radial.through(self.density).square())
             density = density if envelope is None else density * envelope
             messages = messages / (1 + scatter(density, graph.destination, graph.num_nodes))
         if self.by_species is not None:
@@ -291,21 +293,26 @@ class _Radial(torch.nn.Module):
         super().__init__()
         cutoff, number = settings.cutoff, settings.num_basis
         basis = BesselBasis(cutoff, number) if settings.basis == "bessel" else GaussianBasis(cutoff, number)
-        self.embedding = RadialEmbedding(basis, PolynomialCutoff(cutoff, settings.cutoff_power))
+        if settings.radial_knots and (settings.transform != "none" or settings.cutoff_on_weights):
+            raise ValueError(
+                f"radial_knots is {settings.radial_knots}, but splines of the distance alone follow no transform that knows "
+                "the species, and no cutoff_on_weights: set radial_knots to 0"
+            )
+        self.embedding = RadialEmbedding(basis, PolynomialCutoff(cutoff, settings.cutoff_power), settings.radial_knots)
         transforms = {"none": None, "agnesi": AgnesiTransform, "soft": SoftTransform}
         transform = transforms[settings.transform]
         self.transform = transform() if transform else None
         self.on_weights = settings.cutoff_on_weights
 
-    def forward(self, vectors: Float[Tensor, "edges 3"], graph: Graph) -> tuple[Tensor, Tensor | None]:
+    def forward(self, vectors: Float[Tensor, "edges 3"], graph: Graph) -> tuple[RadialFunctions, Tensor | None]:
         if self.transform is None and not self.on_weights:
-            return self.embedding(vectors), None
+            return self.embedding.functions(vectors), None
         lengths = torch.linalg.vector_norm(vectors, dim=1)
         envelope = self.embedding.cutoff(lengths)[:, None]
         if self.transform is not None:
             lengths = self.transform(lengths, graph.species[graph.source], graph.species[graph.destination])
         functions = self.embedding.basis(lengths)
-        return (functions, envelope) if self.on_weights else (functions * envelope, None)
+        return (RadialFunctions(functions), envelope) if self.on_weights else (RadialFunctions(functions * envelope), None)
 
 
 class _SpeciesMatrix(torch.nn.Module):
@@ -315,6 +322,10 @@ class _SpeciesMatrix(torch.nn.Module):
         super().__init__()
         self.plan = linear_plan(irreps_in, irreps_out, f_in=species)
         self.weight = torch.nn.Parameter(torch.randn(species, self.plan.weight_numel, **factory))
+
+    def matrices(self) -> list[Tensor]:
+        """The matrices (species, channels in, channels out) that the weights form: views."""
+        return self.plan.matrices(self.weight)
 
     def forward(self, x: Float[Tensor, "nodes dim_in"], species: Int[Tensor, " nodes"]) -> Float[Tensor, "nodes dim_out"]:
         return linear_by_group(x, species, self.weight, self.plan)
