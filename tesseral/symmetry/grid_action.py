@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from tesseral.groups import PointGroup, as_point_group
 from tesseral.o3 import Irreps
 
 
@@ -27,7 +27,7 @@ class GridAction:
     (4, torch.Size([4, 9]))
     """
 
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: PointGroup) -> None:
         matrices = np.asarray(group.elements, dtype=np.float64)
         rounded = np.rint(matrices)
         if np.abs(matrices - rounded).max() > 1e-9:
@@ -74,6 +74,21 @@ class GridAction:
     def act_regular(self, element: int, features: Tensor) -> Tensor:
         r"""Features (..., order, X, Y, Z) of the group after an element: :math:`f(g^{-1}x, g^{-1}h)`."""
         return self.turn(element, features).index_select(-4, self.left_index[element])
+
+    def stabilizer(self, field: Tensor, irreps: object, tolerance: float = 1e-6) -> PointGroup:
+        """The elements that leave a field (dim, X, Y, Z) as it is, to a tolerance relative to its largest value.
+
+        They turn it about the centre of the grid, so the grid must be a cube for all of Oh.
+
+        >>> from tesseral.groups import point_group
+        >>> field = torch.zeros(1, 3, 3, 3)
+        >>> field[0, 1, 1, 2] = 1.0
+        >>> GridAction(point_group("Oh")).stabilizer(field, "0e")
+        PointGroup(C4v)
+        """
+        allowed = tolerance * float(field.abs().max())
+        kept = [g for g in range(self.order) if float((self.act(g, field, irreps) - field).abs().max()) <= allowed]
+        return as_point_group(self.group, kept)
 
     def turn(self, element: int, values: Tensor) -> Tensor:
         """Values (..., X, Y, Z) moved with their voxels."""
