@@ -174,7 +174,8 @@ class EquiformerV2(torch.nn.Module):
             edge_frames(self.settings.lmax, vectors, self.settings.mmax),
             spherical_harmonics(list(range(self.settings.lmax + 1)), vectors, normalize=True, normalization="norm"),
             self.radial(vectors),
-            self.envelope(torch.linalg.vector_norm(vectors, dim=1)),
+            # squared: a softmax hands the change of one weight on to all others, and their second derivatives should not jump
+            self.envelope(torch.linalg.vector_norm(vectors, dim=1)).square(),
             graph.source,
             graph.destination,
             graph.source_order,
