@@ -19,10 +19,11 @@ class ScreenedRepulsion(nn.Module):
     r"""The Ziegler-Biersack-Littmark form with the constants of MACE's models, which are part of the model's file.
 
     .. math:: E_i = \tfrac12 \sum_j k \frac{Z_i Z_j}{r_{ij}} \sum_n c_n e^{-b_n r_{ij}/a_{ij}} f(r_{ij}/r_{ij}^c),
-              \quad a_{ij} = \frac{0.529\, a_0}{Z_i^\gamma + Z_j^\gamma}
+              \quad a_{ij} = \frac{0.2403}{Z_i^\gamma + Z_j^\gamma}
 
-    with the polynomial cutoff f at :math:`r^c_{ij}`, the sum of the covalent radii. The rounder constants make it differ by some
-    percent from :class:`tesseral.nn.pair.ZBL`, which is the better choice for a new model. Always float64.
+    with the polynomial cutoff f at :math:`r^c_{ij}`, the sum of the covalent radii, γ = 0.3 and the screening length
+    0.4543 · 0.529 Å over the sum of powers: about half of the universal one, so that it is a third of
+    :class:`tesseral.nn.pair.ZBL` for C and O at 0.3 Å. New models are better off with that. Always float64.
     Source: Ziegler, Biersack, Littmark (1985); Batatia et al., arXiv:2401.00096, and its public code for the constants.
 
     >>> import ase
