@@ -4,6 +4,16 @@
 |---|---|
 | forces | forces, stress and virial |
 | hessian | second derivatives: products with vectors, the matrix, its sum rule |
+| receptive_field | how far information travels in a model, measured |
+| unroll | a cell and its images as the atoms of a cluster |
+| force_constants | force constants from one cell, dynamical matrices at any wave vector |
+| phonons | the door to phonopy: standard cells and paths, folded supercells |
+| grueneisen | how frequencies answer to compression |
+| sparse_hessian | Hessians of large structures, probes sharing a pass |
+| third_order | third derivatives |
+| elasticity | elastic constants with the atoms clamped and relaxed |
+| moduli | what elastic constants mean: polycrystals, stability, sound |
+| eos | equations of state |
 | vibrations | frequencies and normal modes |
 | selftest | symmetry, derivatives, smoothness, extensivity and conservation, measured on one model |
 | dynamics | molecular dynamics with ASE: trajectories that survive a kill, explosions that are named, drift |
