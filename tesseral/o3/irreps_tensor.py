@@ -22,7 +22,7 @@ from tesseral.o3.layout import check_layout, to_layout
 from tesseral.o3.rotations import rotation_vector_to_matrix
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class IrrepsTensor:
     """Features ``array`` (..., irreps.dim) with their irreps and layout.
 
@@ -42,11 +42,13 @@ class IrrepsTensor:
     array: Tensor
     layout: str = "mul_ir"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "irreps", Irreps(self.irreps))
-        check_layout(self.layout)
-        if self.array.ndim < 1 or self.array.shape[-1] != self.irreps.dim:
-            raise ValueError(f"{self.irreps} has dimension {self.irreps.dim}, got an array of shape {tuple(self.array.shape)}")
+    def __init__(self, irreps: IrrepsLike, array: Tensor, layout: str = "mul_ir") -> None:
+        irreps = Irreps(irreps)
+        check_layout(layout)
+        if array.ndim < 1 or array.shape[-1] != irreps.dim:
+            raise ValueError(f"{irreps} has dimension {irreps.dim}, got an array of shape {tuple(array.shape)}")
+        for name, value in (("irreps", irreps), ("array", array), ("layout", layout)):
+            object.__setattr__(self, name, value)
 
     # ---- making
 
