@@ -49,7 +49,7 @@ class PointGroup:
 
     @property
     def setting(self) -> str:
-        """The axes on which labels depend, as "C2' = [1 0 0]", or an empty string."""
+        """The choice of axes, of the standard setting, on which labels depend, as "C2' = x"; or an empty string."""
         return mulliken.setting(self.symbol)
 
     @cached_property

@@ -84,7 +84,7 @@ def test_sites_and_operations():
 @pytest.mark.parametrize(
     ("center", "expected"),
     # Howard and Stokes, Acta Cryst. B54, 782 (1998): with B at the origin the tilts are R4+ (T1g) and M3+ (A2g);
-    # with A at the origin R5- (T2u) and M2+ (B2g or B1g, by the axes)
+    # with A at the origin R5- (T2u) and M2+ (B1g)
     [("B", {"A1g": 1, "Eg": 1, "T1g": 1, "T2g": 2, "T1u": 1}), ("A", {"T2g": 1, "A2u": 1, "Eu": 1, "T1u": 2, "T2u": 1})],
 )
 def test_small_irreps_of_perovskite_at_r(center, expected, shift):
