@@ -21,10 +21,7 @@ def problem(size: str, dtype: torch.dtype, seed: int) -> Problem:
     nodes, edges = inputs[AtomicDataDict.POSITIONS_KEY].shape[0], inputs[AtomicDataDict.EDGE_INDEX_KEY].shape[1]
     model = AllegroModel(
         seed=seed, model_dtype=str(dtype).removeprefix("torch."), r_max=5.0, type_names=NAMES, l_max=lmax, parity=True,
-        radial_chemical_embed={
-            "_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 8, "two_body_embedding_dim": 32,
-            "two_body_mlp_hidden_layers_depth": 1, "two_body_mlp_hidden_layers_width": 32,
-        },
+        radial_chemical_embed={"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 8},
         num_layers=layers, num_scalar_features=32, num_tensor_features=channels, allegro_mlp_hidden_layers_depth=1,
         allegro_mlp_hidden_layers_width=32, readout_mlp_hidden_layers_depth=1, readout_mlp_hidden_layers_width=32,
         avg_num_neighbors=edges / nodes, per_type_energy_scales=1.0, per_type_energy_shifts=dict.fromkeys(NAMES, 0.0),

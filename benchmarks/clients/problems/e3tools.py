@@ -18,14 +18,14 @@ class Model(torch.nn.Module):
 
     def __init__(self, irreps: str) -> None:
         super().__init__()
-        harmonics = "1x0e+1x1o+1x2e"
+        harmonics = e3nn.o3.Irreps("1x0e+1x1o+1x2e")
         self.embedding = torch.nn.Parameter(torch.randn(3, 8))
         self.harmonics = e3nn.o3.SphericalHarmonics(harmonics, normalize=True, normalization="component")
-        ends = ("8x0e", irreps, irreps)
+        ends = [e3nn.o3.Irreps(i) for i in ("8x0e", irreps, irreps)]
         self.blocks = torch.nn.ModuleList(
             TransformerBlock(a, b, harmonics, edge_attr_dim=8, num_heads=4) for a, b in itertools.pairwise(ends)
         )
-        self.readout = Linear(irreps, "1x0e")
+        self.readout = Linear(ends[-1], e3nn.o3.Irreps("1x0e"))
 
     def forward(self, types: torch.Tensor, vectors: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
         lengths = vectors.norm(dim=-1)

@@ -113,3 +113,8 @@ def test_experimental_products_are_right_for_unsorted_inputs():
     new = o3.FullTensorProductv2("1e+0e", "0e")
     assert str(new.irreps_out) == "1x0e+1x1e"
     assert new(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0])).tolist() == [4.0, 1.0, 2.0, 3.0]
+
+
+def test_features_that_reach_nothing_are_not_looked_at():
+    assert o3.Linear("16x0e", "2x1o")(torch.randn(6, 0)).shape == (6, 6)
+    assert o3.Linear("16x0e", "2x1o", f_in=3, f_out=4)(torch.randn(6, 3, 16)).shape == (6, 4, 6)

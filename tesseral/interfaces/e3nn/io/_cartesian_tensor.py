@@ -25,7 +25,7 @@ class CartesianTensor(Irreps):
 
     def __new__(cls, formula: str) -> CartesianTensor:
         tensor = o3.CartesianTensor(formula, convention=convention())
-        self = super().__new__(cls, tuple(tensor.irreps))
+        self: Any = super().__new__(cls, tuple(tensor.irreps))
         self.formula, self.indices, self._tensor = formula, tensor.indices, tensor
         return self
 
@@ -47,7 +47,7 @@ class CartesianTensor(Irreps):
 
     def reduced_tensor_products(self, data: Tensor | None = None) -> ReducedTensorProducts:
         """The layer with the change of basis, in the dtype and on the device of ``data``."""
-        layer = ReducedTensorProducts(self.formula, **dict.fromkeys(self.indices, "1o"))
+        layer = ReducedTensorProducts(self.formula, **dict.fromkeys(self.indices, "1o"))  # type: ignore[arg-type]
         return layer if data is None else layer.to(device=data.device, dtype=data.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ class SphericalTensor(Irreps):
 
     def __new__(cls, lmax: int, p_val: int, p_arg: int) -> SphericalTensor:
         signals = o3.SphericalTensor(lmax, p_val, p_arg)
-        self = super().__new__(cls, tuple(signals.irreps))
+        self: Any = super().__new__(cls, tuple(signals.irreps))
         self._signals = signals
         return self
 
@@ -68,7 +68,7 @@ class SphericalTensor(Irreps):
     ) -> list[dict]:
         """The keyword arguments of ``plotly.graph_objects.Surface`` for each signal."""
         several = isinstance(signals, list | tuple)
-        given = list(signals) if several else [signals]
+        given: list[Any] = list(signals) if several else [signals]
         shifts = list(centers) if centers is not None and several else [centers] * len(given)
         traces = []
         for signal, center in zip(given, shifts, strict=True):

@@ -28,7 +28,7 @@ class Activation(nn.Module):
         normalized = [None if act is None else normalize2mom(act) for act in acts]
         out = [(mul, ir if act is None else _after(act, ir)) for (mul, ir), act in zip(self.irreps_in, normalized, strict=True)]
         self.irreps_out = Irreps(out)
-        self.acts = nn.ModuleList(normalized)
+        self.acts = nn.ModuleList(normalized)  # type: ignore[arg-type]  # None marks the identity
         self.paths = [(mul, (ir.l, ir.p), act) for (mul, ir), act in zip(self.irreps_in, self.acts, strict=True)]
 
     def forward(self, features: Tensor, dim: int = -1) -> Tensor:

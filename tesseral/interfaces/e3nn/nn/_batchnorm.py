@@ -17,6 +17,9 @@ class BatchNorm(nn.Module):
     normalises each entry by itself; ``normalization`` takes the mean or the sum ("norm") over components.
     """
 
+    weight: nn.Parameter
+    bias: nn.Parameter
+
     def __init__(
         self,
         irreps: Any,

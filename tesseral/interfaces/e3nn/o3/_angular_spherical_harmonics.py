@@ -28,7 +28,7 @@ class SphericalHarmonicsAlphaBeta(nn.Module):
 def spherical_harmonics_alpha_beta(l: Any, alpha: Tensor, beta: Tensor, *, normalization: str = "integral") -> Tensor:
     """Harmonics (..., sum of 2l+1) of the directions with angles (...)."""
     alpha, beta = torch.broadcast_tensors(alpha, beta)
-    return o3.spherical_harmonics_alpha_beta(_list(l), alpha, beta, normalization=normalization)
+    return o3.spherical_harmonics_alpha_beta(_list(l), alpha, beta, normalization=normalization)  # type: ignore[arg-type]
 
 
 def spherical_harmonics_alpha(l: int, alpha: Tensor) -> Tensor:

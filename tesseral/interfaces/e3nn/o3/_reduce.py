@@ -22,6 +22,8 @@ class ReducedTensorProducts(nn.Module):
     1x1e
     """
 
+    change_of_basis: Tensor
+
     def __init__(self, formula: str, filter_ir_out: Any = None, filter_ir_mid: Any = None, eps: float = 1e-09, **irreps: Any):
         super().__init__()
         reduced = reduce_tensor(formula, filter_ir_out, filter_ir_mid, convention(), **{i: Irreps(r) for i, r in irreps.items()})

@@ -87,6 +87,11 @@ def _expand_matrix(ls, like=None, dtype=None, device=None) -> Tensor:
 class _Grid(nn.Module):
     """What both transforms hold: angles, and the two parts of the harmonics, the polar one scaled and expanded over orders."""
 
+    alphas: Tensor
+    betas: Tensor
+    sha: Tensor
+    shb: Tensor
+
     def __init__(self, lmax: Any, res: Any, dtype: Any, device: Any) -> None:
         super().__init__()
         beta, alpha = (res, None) if res is None or isinstance(res, int) else res

@@ -20,6 +20,9 @@ class SO3Grid(nn.Module):
     ``tesseral.o3.RotationTransform`` does the same with a separable transform, in far less memory.
     """
 
+    D: Tensor
+    qw: Tensor
+
     def __init__(self, lmax: int, resolution: int, *, normalization: str = "component", aspect_ratio: int = 2) -> None:
         super().__init__()
         assert normalization == "component", f"normalization must be 'component', got {normalization!r}"

@@ -66,7 +66,7 @@ def _rand_args(irreps_in: Sequence, batch_size: int | None = None) -> list[Tenso
 
 
 def _get_device(mod: nn.Module) -> torch.device:
-    first = next(mod.parameters(), None)
+    first: Tensor | None = next(mod.parameters(), None)
     first = next(mod.buffers(), None) if first is None else first
     return torch.device("cpu") if first is None else first.device
 

@@ -131,10 +131,10 @@ def _square_instructions_fully_connected(irreps_in, irreps_out, irrep_normalizat
     return _square_into(Irreps(irreps_in), Irreps(irreps_out), irrep_normalization or "component")
 
 
-def _wanted(irreps: Iterable | None) -> set[Irrep] | None:
+def _wanted(irreps: Iterable | None) -> frozenset[Irrep] | None:
     if irreps is None:
         return None
     try:
-        return {Irrep(ir) for ir in irreps}
+        return frozenset(Irrep(ir) for ir in irreps)
     except ValueError as mistake:
         raise ValueError(f"filter_ir_out (={irreps}) must be an iterable of irreps: {mistake}") from mistake

@@ -65,7 +65,7 @@ class TensorProduct(nn.Module):
             assert not internal_weights, "internal weights are shared: shared_weights=False needs internal_weights=False"
             internal_weights = False
         self.irreps_in1, self.irreps_in2, self.irreps_out = Irreps(irreps_in1), Irreps(irreps_in2), Irreps(irreps_out)
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
             "instructions": [tuple(i) for i in instructions],
             "variances": tuple(None if v is None else [float(a) for a in v] for v in (in1_var, in2_var, out_var)),
             "irrep_normalization": irrep_normalization or "component",
