@@ -212,12 +212,13 @@ def _describe(found: Elasticity, atoms: ase.Atoms, stable: bool) -> dict[str, An
 
 
 def _say_constants(console: Console, found: Elasticity) -> None:
-    table = Table(box=None, pad_edge=False, title="elastic constants, GPa: relaxed-ion (clamped-ion)", title_justify="left")
-    for name in ("", *AXES):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, relaxed, clamped in zip(AXES, found.relaxed.tolist(), found.clamped.tolist()):
-        table.add_row(name, *(f"{r + 0.0:.1f} ({c + 0.0:.1f})" for r, c in zip(relaxed, clamped)))
-    console.print(table)
+    for title, matrix in (("relaxed-ion", found.relaxed), ("clamped-ion", found.clamped)):
+        table = Table(box=None, pad_edge=False, title=f"{title} elastic constants, GPa", title_justify="left")
+        for name in ("", *AXES):
+            table.add_column(name, justify="right", no_wrap=True, min_width=8 if name else 2)
+        for name, row in zip(AXES, matrix.round(decimals=1).tolist()):
+            table.add_row(name, *(f"{x + 0.0:.1f}" for x in row))
+        console.print(table)
 
 
 def _html_table(matrix: torch.Tensor) -> str:

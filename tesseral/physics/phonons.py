@@ -42,7 +42,7 @@ def standard_primitive(atoms: ase.Atoms, symprec: float = 1e-4) -> ase.Atoms:
     return ase.Atoms(found["primitive_types"], scaled_positions=found["primitive_positions"], cell=lattice, pbc=True)
 
 
-def standard_path(primitive: ase.Atoms, spacing: float = 0.02, symprec: float = 1e-4) -> Path:
+def standard_path(primitive: ase.Atoms, spacing: float = 0.005, symprec: float = 1e-4) -> Path:
     """The standard path through the Brillouin zone of a :func:`standard_primitive` cell, ``spacing`` in 1/Å (without 2π).
 
     >>> import ase.build
