@@ -51,7 +51,7 @@ class RadialEmbedding(nn.Module):
     def __init__(self, basis: nn.Module, cutoff: nn.Module, knots: int = 0) -> None:
         super().__init__()
         self.basis, self.cutoff = basis, cutoff
-        self.knots = Knots(knots, float(cutoff.cutoff)) if knots else None
+        self.knots = Knots(knots, float(cutoff.cutoff)) if knots else None  # type: ignore[arg-type]
         self._functions = None
         if not (isinstance(basis, BesselBasis) and isinstance(cutoff, PolynomialCutoff)):
             return

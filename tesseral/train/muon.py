@@ -81,8 +81,9 @@ class Muon(torch.optim.Optimizer):
             for matrix in module.matrices() if isinstance(module, HasMatrices) else ():
                 parameter = matrix if matrix._base is None else matrix._base
                 if parameter.requires_grad and min(matrix.shape[-2:]) > 1:
-                    offset = matrix.storage_offset() - parameter.storage_offset()
-                    views.setdefault(parameter, []).append(_View(parameter, tuple(matrix.shape), matrix.stride(), offset))
+                    offset = int(matrix.storage_offset()) - int(parameter.storage_offset())
+                    view = _View(parameter, tuple(matrix.shape), matrix.stride(), offset)
+                    views.setdefault(parameter, []).append(view)
         self._views: dict[tuple[int, int], list[_View]] = {}
         for of_one in views.values():
             for view in of_one:
