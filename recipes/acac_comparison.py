@@ -150,6 +150,26 @@ def predict_tesseral(model: pathlib.Path, frames: pathlib.Path, out: pathlib.Pat
     np.savez(out, energy=np.array(energies), forces=np.array(forces))
 
 
+def plot(rows: list[dict], output: pathlib.Path, data: pathlib.Path) -> None:
+    """curves.png: energies along the dihedral scan and the hydrogen transfer, every model beside DFT."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for ax, (name, title) in zip(axes, {"dihedral": "dihedral scan", "H_transfer": "hydrogen transfer"}.items(), strict=True):
+        reference = np.array([a.get_potential_energy() for a in ase.io.read(data / TESTS[name], ":")])
+        for row in rows:
+            predicted = np.load(output / row["folder"] / f"{name}.npz")["energy"]
+            ax.plot(predicted - reference.min(), lw=1, label=row["folder"])
+        ax.plot(reference - reference.min(), "k.", ms=4, label="DFT")
+        ax.set(title=title, xlabel="frame", ylabel="energy, eV")
+    axes[0].legend(fontsize=8)
+    figure.savefig(output / "curves.png", dpi=120)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15)
@@ -179,11 +199,12 @@ def main() -> None:
             else:
                 model = train_mace(folder, arguments.minutes, seed, setting, binaries, data)
             interpreter = None if binaries is None else binaries / "python"
-            row = {"package": package, "setting": setting, "seed": seed, "minutes": arguments.minutes}
+            row = {"package": package, "setting": setting, "seed": seed, "minutes": arguments.minutes, "folder": folder.name}
             row["errors"] = score(package, model, data, folder, interpreter)
             results.append(row)
             (arguments.output / "results.json").write_text(json.dumps(results, indent=1))
-            print(json.dumps(row))
+            plot(results, arguments.output, data)
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
