@@ -1,0 +1,242 @@
+"""Tensors read off an equivariant network: dipoles, polarizabilities, any irreps, of atoms or structures; an energy in a field.
+
+The body is that of :class:`~tesseral.models.nequip.NequIP`. :class:`TensorModel` has direct heads; :class:`FieldEnergy` is an
+electric enthalpy, whose responses are its derivatives (:mod:`tesseral.physics.electric`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tesseral.graph import Graph
+from tesseral.models.nequip import NequIPLayer, NequIPSettings
+from tesseral.nn import BesselBasis, Linear, PolynomialCutoff, RadialEmbedding, SpeciesEmbedding
+from tesseral.o3 import CartesianTensor, Irrep, Irreps
+from tesseral.ops import scatter, spherical_harmonics
+
+KEY = "tesseral_tensor"
+
+
+class Target(BaseModel):
+    """One quantity that a model reads off, of structures (extensive: a sum over atoms) or of atoms."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    irreps: str = Field(description="how it transforms, e.g. 1o for a vector, 0e+2e for a symmetric tensor of rank 2")
+    per: Literal["structure", "atom"] = Field("structure", description="what has it")
+    charges: bool = Field(False, description="add charges times positions: a dipole, 1o of a structure without cell")
+    scale: float = Field(1.0, gt=0, description="typical size; the network's numbers are multiplied by it")
+
+
+class TensorSettings(BaseModel):
+    """Settings of a :class:`TensorModel`: its body, and what it reads off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["tensor"] = "tensor"
+    body: NequIPSettings
+    targets: dict[str, Target] = Field(min_length=1)
+
+
+# The symmetric tensor of rank 2 as features of irreps 0e+2e, and back.
+SYMMETRIC = CartesianTensor("ij=ji", layout="ir_mul")
+
+
+class Body(torch.nn.Module):
+    """NequIP's layers with equivariant features at the end: (nodes, irreps_out.dim), in ``ir_mul``.
+
+    ``irreps_extra`` are features that every atom has besides its species, such as a field.
+    """
+
+    def __init__(self, settings: NequIPSettings, irreps_extra: Irreps, backend: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        if not settings.species or settings.num_neighbors is None:
+            raise ValueError("a model needs settings.species and settings.num_neighbors; take both from the data")
+        factory: dict[str, Any] = {"dtype": dtype}
+        channels = settings.degree_channels()
+        hidden = Irreps(
+            [(mul, (l, p)) for l, mul in enumerate(channels) for p in ((1, -1) if settings.parity else ((-1) ** l,)) if mul]
+        )
+        self.irreps_sh = Irreps.spherical_harmonics(settings.lmax)
+        self.embedding = SpeciesEmbedding(settings.species, channels[0], **factory)
+        basis = BesselBasis(settings.cutoff, settings.num_basis, "nequip")
+        self.radial = RadialEmbedding(basis, PolynomialCutoff(settings.cutoff, settings.cutoff_power), settings.radial_knots)
+        irreps = Irreps([(channels[0], (0, 1))]) + irreps_extra
+        layers = []
+        for index in range(settings.layers):
+            attributes = channels[0] if index else 0
+            layer = NequIPLayer(irreps, self.irreps_sh, hidden, settings, attributes=attributes, backend=backend, factory=factory)
+            layers.append(layer)
+            irreps = layer.irreps_out
+        self.layers = torch.nn.ModuleList(layers)
+        self.irreps_out = irreps
+
+    def forward(self, graph: Graph, extra: Float[Tensor, "nodes extra"] | None = None) -> Float[Tensor, "nodes dim"]:
+        """Features of the atoms."""
+        dtype = self.embedding.weight.dtype
+        vectors = graph.edge_vectors().to(dtype)
+        harmonics = spherical_harmonics(self.irreps_sh, vectors, normalize=True, normalization="component")
+        radial = self.radial.functions(vectors)
+        species, attributes = self.embedding.index(graph.species), self.embedding.weight
+        x = attributes[species]
+        if extra is not None:
+            x = torch.cat([x, extra.to(dtype)], dim=1)
+        for layer in self.layers:
+            x = layer(x, harmonics, radial, species, attributes, graph)
+        return x
+
+
+class TensorModel(torch.nn.Module):
+    r"""Direct heads: a tensor of each structure, :math:`T = \sum_i t_i`, or of each atom, :math:`t_i`.
+
+    Called with a graph, returns name -> (graphs or nodes, dim) in ``ir_mul``, float64; l = 1 is (x, y, z) and
+    :meth:`cartesian` turns 0e+2e into (3, 3). Invariant parts have a constant for each species besides. A target with
+    ``charges`` is a dipole,
+
+    .. math:: \mu = \sum_i q_i r_i + \sum_i \mu_i, \qquad \sum_i q_i = Q,
+
+    about the origin of coordinates: it does not depend on it where the total charge Q (``graph.charge``, zero without one)
+    vanishes; :func:`tesseral.physics.electric.about` moves it. Raises ``ValueError`` for such a target in something that repeats,
+    whose dipole has no meaning, and for irreps that no message can reach.
+    """
+
+    def __init__(self, settings: TensorSettings, *, backend: str = "auto", dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.settings, self.species, self.cutoff = settings, tuple(settings.body.species), settings.body.cutoff
+        self.body = Body(settings.body, Irreps(""), backend, dtype)
+        self.irreps = {name: Irreps(target.irreps) for name, target in settings.targets.items()}
+        reachable = {ir for _, ir in self.body.irreps_out}
+        for name, irreps in self.irreps.items():
+            lost = [str(ir) for _, ir in irreps if ir not in reachable]
+            if lost:
+                raise ValueError(f"the target {name!r} holds {', '.join(lost)}, which {self.body.irreps_out} never hold: "
+                                 "raise lmax, layers, or set parity to true")  # fmt: skip
+            if settings.targets[name].charges and (str(irreps) != "1x1o" or settings.targets[name].per == "atom"):
+                raise ValueError(f"the target {name!r} is {irreps} per {settings.targets[name].per}: only a dipole, 1o of a "
+                                 "structure, has charges")  # fmt: skip
+        self.heads = torch.nn.ModuleDict(
+            {name: Linear(self.body.irreps_out, irreps, dtype=dtype) for name, irreps in self.irreps.items()}
+        )
+        self.charges = torch.nn.ModuleDict(
+            {name: Linear(self.body.irreps_out, "1x0e", dtype=dtype) for name, t in settings.targets.items() if t.charges}
+        )
+        self.references = torch.nn.ParameterDict(
+            {
+                name: torch.nn.Parameter(torch.zeros(len(self.species), irreps.dim, dtype=dtype))
+                for name, irreps in self.irreps.items()
+            }
+        )
+
+    def forward(self, graph: Graph) -> dict[str, Tensor]:
+        """All targets."""
+        features, species = self.body(graph), self.body.embedding.index(graph.species)
+        result = {}
+        for name, target in self.settings.targets.items():
+            values = self.heads[name](features) + self.references[name][species] * _invariant(self.irreps[name], features)
+            values = values.to(torch.float64) * target.scale
+            if target.per == "structure":
+                values = scatter(values, graph.batch, graph.num_graphs)
+            if target.charges:
+                values = values + _charge_dipole(self.charges[name](features).squeeze(-1), graph)
+            result[name] = values
+        return result
+
+    def property(self, name: str, graph: Graph) -> Tensor:
+        """One target, a symmetric tensor of rank 2 as (..., 3, 3)."""
+        return self.cartesian(name, self(graph)[name])
+
+    def cartesian(self, name: str, values: Tensor) -> Tensor:
+        """Features of a target in Cartesian components, where they are the symmetric tensor 0e+2e; otherwise as they are."""
+        return SYMMETRIC.to_cartesian(values) if self.irreps[name] == SYMMETRIC.irreps else values
+
+    def from_cartesian(self, name: str, values: Tensor) -> Tensor:
+        """The inverse of :meth:`cartesian`, for labels."""
+        return SYMMETRIC.from_cartesian(values) if self.irreps[name] == SYMMETRIC.irreps else values
+
+
+class FieldEnergy(torch.nn.Module):
+    r"""An energy that reads the electric field of the graph: :math:`E(r, F) = \sum_i e_i(r, F) - \sum_i q_i\, r_i\cdot F`.
+
+    The field (V/Å) enters the first layer as a vector of every atom. The charges :math:`q_i` depend on the structure alone and
+    add up to its charge, so that Born charges obey their sum rule also in ions. Energies (graphs,) in eV, float64.
+    """
+
+    def __init__(
+        self,
+        settings: NequIPSettings,
+        *,
+        atomic_energies: Mapping[int, float] | None = None,
+        backend: str = "auto",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.settings, self.species, self.cutoff = settings, tuple(settings.species), settings.cutoff
+        self.body = Body(settings, Irreps("1x1o"), backend, dtype)
+        self.readout = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
+        self.charges = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
+        energies = [(atomic_energies or {}).get(z, 0.0) for z in self.species]
+        self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64))
+
+    def forward(self, graph: Graph) -> Float[Tensor, " graphs"]:
+        """Energies of the graphs in their fields, in eV."""
+        field = torch.zeros_like(graph.positions) if graph.field is None else graph.field[graph.batch]
+        energies = self.readout(self.body(graph, field)).squeeze(-1).to(torch.float64)
+        energies = energies + self.atomic_energies[self.body.embedding.index(graph.species)]  # type: ignore[index]
+        total = scatter(energies, graph.batch, graph.num_graphs)
+        if graph.field is None:
+            return total
+        charges = self.charges(self.body(graph, torch.zeros_like(field))).squeeze(-1)
+        return total - (_charge_dipole(charges, graph) * graph.field).sum(1)
+
+
+def _invariant(irreps: Irreps, like: Tensor) -> Tensor:
+    """One for the components of 0e, zero for the others."""
+    return torch.cat([like.new_full((mul * ir.dim,), float(ir == Irrep("0e"))) for mul, ir in irreps])
+
+
+def _charge_dipole(charges: Float[Tensor, " nodes"], graph: Graph) -> Float[Tensor, "graphs 3"]:
+    """Charges times positions, after an equal part of what is missing to the total charge was added to each."""
+    if bool(graph.pbc.any()):
+        raise ValueError("the dipole of something that repeats has no meaning: leave out the target, or set pbc to false")
+    charges = charges.to(torch.float64)
+    total = charges.new_zeros(graph.num_graphs) if graph.charge is None else graph.charge.to(torch.float64)
+    missing = (total - scatter(charges, graph.batch, graph.num_graphs)) / graph.nodes_per_graph().clamp(min=1)
+    return scatter((charges + missing[graph.batch])[:, None] * graph.positions, graph.batch, graph.num_graphs)
+
+
+def save_tensor_model(model: TensorModel, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
+    """Write a tensor model to a safetensors file with its settings and ``notes``, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    description = {"settings": model.settings.model_dump(mode="json"), "notes": dict(notes or {})}
+    content = safetensors.torch.save(tensors, {KEY: json.dumps(description)})
+    draft = Path(path).with_name(Path(path).name + ".part")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def load_tensor_model(
+    path: str | Path, *, dtype: torch.dtype = torch.float64, backend: str = "auto"
+) -> tuple[TensorModel, dict[str, Any]]:
+    """The tensor model in a file, ready to evaluate, and the notes of its author; ``ValueError`` for another file."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+        if KEY not in header:
+            raise ValueError(f"{path} holds no tensor model; save one with tesseral.models.tensor.save_tensor_model")
+        tensors = safetensors.torch.load_file(str(path))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a tensor model: {error}") from error
+    description = json.loads(header[KEY])
+    model = TensorModel(TensorSettings.model_validate(description["settings"]), backend=backend, dtype=dtype)
+    model.load_state_dict(tensors)
+    return model.eval().requires_grad_(False), description["notes"]
