@@ -54,11 +54,10 @@ def train(
 
     Every setting with its default is printed by `tesseral config`.
     """
-    from tesseral.interfaces.training import TrainingSettings
+    from tesseral.interfaces.finetuning import read_training_settings
     from tesseral.interfaces.training import train as run
-    from tesseral.train.settings_file import read_settings
 
-    settings = read_settings(TrainingSettings, config, overrides or ())
+    settings = read_training_settings(config, overrides or ())
     run(settings, output, resume=resume, overwrite=overwrite, level_of_theory=level_of_theory, backend=backend)
 
 
@@ -325,6 +324,31 @@ def phonons(
     run(
         potential, structure, output, fmax=fmax, cell=not fixed_cell, supercell=_three(supercell), born=born,
         temperature=temperature, resume=resume, overwrite=overwrite,
+    )  # fmt: skip
+
+
+@app.command()
+def spectrum(
+    model: Model,
+    structure: Structure,
+    output: Output = Path("spectrum"),
+    tensors: Annotated[Path | None, typer.Option(help="a model of dipole and polarizability, for intensities")] = None,
+    trajectory: Annotated[Path | None, typer.Option(help="dynamics of the molecule with momenta, for its spectra, too")] = None,
+    interval: Annotated[float | None, typer.Option(help="time between the frames of the trajectory, in fs")] = None,
+    fmax: Annotated[float, typer.Option(help="largest force that may remain in the relaxed molecule, in eV/Å")] = 1e-4,
+    width: Annotated[float, typer.Option(help="full width of the lines at half maximum, in 1/cm")] = 10.0,
+    tolerance: Annotated[float, typer.Option(help="of the point group, in Å")] = 0.01,
+    precision: Precision = "float64",
+    backend: Backend = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Normal modes of a molecule by irreps, what is active in the infrared and in Raman, and how much."""
+    from tesseral.interfaces.spectrum import spectrum_file
+
+    potential, _ = _load(model, precision, backend)
+    spectrum_file(
+        potential, structure, output, tensors=tensors, trajectory=trajectory, interval=interval, fmax=fmax, width=width,
+        tolerance=tolerance, overwrite=overwrite,
     )  # fmt: skip
 
 
