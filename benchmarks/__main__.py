@@ -26,7 +26,16 @@ from benchmarks.environment import PEERS, Environment, absent, version
 from benchmarks.interleave import WorkerError
 from benchmarks.report import table
 
-SUITES = ("convolution", "tensor_product", "spherical_harmonics", "symmetric_contraction", "so2", "small_sizes", "nequip_steps")
+SUITES = (
+    "convolution",
+    "tensor_product",
+    "spherical_harmonics",
+    "symmetric_contraction",
+    "so2",
+    "small_sizes",
+    "nequip_steps",
+    "mace_steps",
+)
 FOLDER = Path(__file__).parent
 
 

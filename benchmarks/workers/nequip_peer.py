@@ -1,6 +1,6 @@
 """nequip 0.19.1 for benchmarks/nequip_steps.py; run in an environment that has nequip.
 
-usage: nequip_peer.py train|md FRAMES.xyz BATCH [LAYERS LMAX PARITY CHANNELS]
+usage: nequip_peer.py train|md FRAMES.xyz BATCH LAYERS LMAX PARITY CHANNELS [KNOTS]
 """
 
 import sys

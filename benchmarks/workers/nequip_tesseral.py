@@ -1,6 +1,6 @@
 """tesseral's NequIP for benchmarks/nequip_steps.py.
 
-usage: nequip_tesseral.py train|md FRAMES.xyz BATCH LAYERS LMAX PARITY CHANNELS
+usage: nequip_tesseral.py train|md FRAMES.xyz BATCH LAYERS LMAX PARITY CHANNELS [KNOTS]
 """
 
 import sys
@@ -17,13 +17,13 @@ from tesseral.physics.forces import energy_and_forces
 
 
 def main() -> None:
-    mode, file, batch, layers, lmax, parity, channels = sys.argv[1:8]
+    mode, file, batch, layers, lmax, parity, channels, *knots = sys.argv[1:]
     frames = ase.io.read(file, f":{batch}")
     graph = collate([build_graph(atoms, 5.0) for atoms in frames])
     species = tuple(sorted(set(graph.species.tolist())))
     settings = NequIPSettings(
         layers=int(layers), lmax=int(lmax), parity=parity == "1", channels=int(channels), species=species,
-        num_neighbors=graph.num_edges / graph.num_nodes,
+        num_neighbors=graph.num_edges / graph.num_nodes, radial_knots=int(knots[0]) if knots else 0,
     )  # fmt: skip
     model = NequIP(settings)
     weights = list(model.parameters())
