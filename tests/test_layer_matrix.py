@@ -244,6 +244,7 @@ CHECKS = GRAPH | EAGER
 
 
 def public_layers():
+    """Classes of `nn` that are modules; `RadialFunctions` is none: it says which functions a `RadialEmbedding` is made of."""
     names = [name for name in layers.__all__ if inspect.isclass(getattr(layers, name))]
     return [name for name in names if issubclass(getattr(layers, name), nn.Module)]
 

@@ -114,7 +114,7 @@ class Linear(nn.Module):
         if self.shared_weights and weight.ndim > 1 + len(channels):
             weight = weight.reshape(*channels, -1)
         if not self.instructions:  # e3nn does not look at features that reach nothing
-            return features.new_zeros(*features.shape[: features.ndim - 1 - len(channels)], *channels[1:], self.irreps_out.dim)
+            return features.new_zeros(*features.shape[: -2 if channels else -1], *channels[1:], self.irreps_out.dim)
         x = to_layout(features, self.irreps_in, "mul_ir", "ir_mul")
         operation = linear if self._channels is None else linear_with_channels
         y = operation(x, weight, self._plan, bias if self.bias_numel else None)
