@@ -33,10 +33,10 @@ class Extract(nn.Module):
             if found != irreps:
                 raise ValueError(f"blocks {list(blocks)} of {self.irreps_in} are {found}, not {irreps}")
         slices = self.irreps_in.slices()
-        self._runs = tuple(_runs([(slices[i].start, slices[i].stop) for i in blocks]) for blocks in instructions)
+        self._runs = tuple(runs_of([(slices[i].start, slices[i].stop) for i in blocks]) for blocks in instructions)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> tuple[Float[Tensor, "..."], ...]:
-        return tuple(_take(x, runs) for runs in self._runs)
+        return tuple(taken(x, runs) for runs in self._runs)
 
     def __repr__(self) -> str:
         return f"Extract({self.irreps_in} -> {', '.join(map(str, self.irreps_outs))}; ir_mul)"
@@ -56,16 +56,21 @@ class ExtractIr(nn.Module):
         places = [
             (s.start, s.stop) for s, block in zip(self.irreps_in.slices(), self.irreps_in, strict=True) if block.ir == wanted
         ]
-        self._runs = _runs(places)
+        self._runs = runs_of(places)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim_out"]:
-        return _take(x, self._runs)
+        return taken(x, self._runs)
 
     def __repr__(self) -> str:
         return f"ExtractIr({self.irreps_in} -> {self.irreps_out}, ir_mul)"
 
 
-def _runs(places: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+def runs_of(places: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Intervals (start, stop) with those that follow each other joined.
+
+    >>> runs_of([(0, 3), (3, 5), (9, 10)])
+    ((0, 5), (9, 10))
+    """
     runs: list[tuple[int, int]] = []
     for start, stop in places:
         if runs and runs[-1][1] == start:
@@ -75,6 +80,7 @@ def _runs(places: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(runs)
 
 
-def _take(x: Tensor, runs: tuple[tuple[int, int], ...]) -> Tensor:
+def taken(x: Tensor, runs: tuple[tuple[int, int], ...]) -> Tensor:
+    """The columns of ``x`` in these intervals: a view of one, a copy of several."""
     pieces = [x[..., a:b] for a, b in runs]
     return torch.cat(pieces, dim=-1) if len(pieces) > 1 else pieces[0] if pieces else x[..., :0]

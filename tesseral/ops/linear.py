@@ -126,7 +126,7 @@ def linear_plan(
         paths.append(LinearPath(i, j, start, 1.0 / math.sqrt(max(1, fan_in * (f_in or 1)))))
         start += first[i].mul * last[j].mul
     biased = tuple(j for j, (mul, ir) in enumerate(last) if biases and ir.is_scalar() and mul)
-    return LinearPlan(_blocks(first), _blocks(last), tuple(paths), biased, layout, _groups(paths, first, last))
+    return LinearPlan(_blocks(first), _blocks(last), tuple(paths), biased, layout, merged_paths(paths, first, last))
 
 
 def linear(
@@ -173,8 +173,8 @@ def linear_with_channels(
     return y if bias is None or not plan.biased else y + _bias_row(bias, plan)
 
 
-def _groups(paths: Sequence[LinearPath], first: Irreps, last: Irreps) -> tuple[tuple[int, int, float, tuple[int, ...]], ...]:
-    """Merge paths into the same block whose weights follow each other, and drop the empty ones."""
+def merged_paths(paths: Sequence[LinearPath], first: Irreps, last: Irreps) -> tuple[tuple[int, int, float, tuple[int, ...]], ...]:
+    """The ``groups`` of a plan: paths into the same block whose weights follow each other merged, the empty ones dropped."""
     groups: list[tuple[int, int, float, tuple[int, ...]]] = []
     end = -1
     for path in paths:

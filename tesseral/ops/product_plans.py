@@ -69,7 +69,7 @@ def elementwise_product(
     >>> elementwise_product(Irreps("5x1o+5x1e"), Irreps("10x1e"), wanted(["0e", "0o"])).plan.irreps_out
     5x0o+5x0e
     """
-    first, second = _in_step(irreps_in1.simplify(), irreps_in2.simplify())
+    first, second = in_step(irreps_in1.simplify(), irreps_in2.simplify())
     found = [
         (i, mul, ir)
         for i, ((mul, a), (_, b)) in enumerate(zip(first, second, strict=True))
@@ -102,9 +102,9 @@ def square(
         raise ValueError(f"unknown irrep_normalization {irrep_normalization!r}: expected 'component', 'norm' or 'none'")
     source = irreps_in.simplify()
     if irreps_out is None:
-        irreps_out, instructions = _square(source, kept, irrep_normalization)
+        irreps_out, instructions = square_paths(source, kept, irrep_normalization)
     else:
-        instructions = _square_into(source, irreps_out, irrep_normalization)
+        instructions = square_into_paths(source, irreps_out, irrep_normalization)
     plan = tensor_product_plan(source, source, irreps_out, instructions, irrep_normalization="none", convention=convention)
     columns = regrouping(irreps_in, source)
     return ReadyProduct(plan, columns, columns)
@@ -114,8 +114,12 @@ def _taken(x: Tensor, columns: tuple[int, ...] | None) -> Tensor:
     return x if columns is None else x.index_select(-1, torch.tensor(columns, device=x.device))
 
 
-def _in_step(first: Irreps, second: Irreps) -> tuple[Irreps, Irreps]:
-    """Both irreps cut into blocks of equal multiplicities."""
+def in_step(first: Irreps, second: Irreps) -> tuple[Irreps, Irreps]:
+    """Both irreps cut into blocks of equal multiplicities. Raises ``ValueError`` for unlike numbers.
+
+    >>> in_step(Irreps("2x0e+2x1o"), Irreps("3x0e+1x1o"))
+    (2x0e+1x1o+1x1o, 2x0e+1x0e+1x1o)
+    """
     if first.num_irreps != second.num_irreps:
         raise ValueError(f"{first} has {first.num_irreps} irreps and {second} has {second.num_irreps}: they must be as many")
     left, right_ = [list(block) for block in first if block.mul], [list(block) for block in second if block.mul]
@@ -144,7 +148,12 @@ def _self_weight(ir: Irrep, out: Irrep, normalization: str) -> float:
     return 1.0
 
 
-def _square(irreps: Irreps, kept: Filter, normalization: str) -> tuple[Irreps, list[tuple]]:
+def square_paths(irreps: Irreps, kept: Filter, normalization: str) -> tuple[Irreps, list[tuple]]:
+    """The sorted irreps (of ``kept``) of a feature times itself, each pair of channels once, and the instructions for them.
+
+    >>> square_paths(Irreps("1x1o"), None, "none")
+    (1x0e+1x2e, [(0, 0, 0, 'uuu', False, 1.0), (0, 0, 1, 'uuu', False, 1.0)])
+    """
     out: list[tuple[int, Irrep]] = []
     instructions: list[tuple] = []
     for i, (m, a) in enumerate(irreps):
@@ -167,7 +176,12 @@ def _square(irreps: Irreps, kept: Filter, normalization: str) -> tuple[Irreps, l
     return sorted_out, [(i, j, places[k], *rest) for i, j, k, *rest in instructions]
 
 
-def _square_into(irreps: Irreps, irreps_out: Irreps, normalization: str) -> list[tuple]:
+def square_into_paths(irreps: Irreps, irreps_out: Irreps, normalization: str) -> list[tuple]:
+    """The instructions, all with weights, of a feature times itself into ``irreps_out``.
+
+    >>> square_into_paths(Irreps("2x1o"), Irreps("5x1e"), "none")
+    [(0, 0, 0, 'u<vw', True, 1.0)]
+    """
     instructions: list[tuple] = []
     for i, (m, a) in enumerate(irreps):
         for j, (_, b) in list(enumerate(irreps))[i:]:

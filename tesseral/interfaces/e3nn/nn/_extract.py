@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tesseral.interfaces.e3nn.o3._irreps import Irrep, Irreps
 from tesseral.interfaces.e3nn.util.jit import compile_mode
-from tesseral.nn.extract import _runs, _take
+from tesseral.nn.extract import runs_of, taken
 
 
 @compile_mode("script")
@@ -29,12 +29,12 @@ class Extract(nn.Module):
         slices = self.irreps_in.slices()
         for irreps, blocks in zip(self.irreps_outs, instructions, strict=True):
             assert len(irreps) == len(blocks), f"blocks {blocks} for {irreps}"
-        self._places = tuple(_runs([(slices[i].start, slices[i].stop) for i in blocks]) for blocks in instructions)
+        self._places = tuple(runs_of([(slices[i].start, slices[i].stop) for i in blocks]) for blocks in instructions)
         self._squeeze = squeeze_out and len(self._places) == 1
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         assert x.shape[-1] == self.irreps_in.dim, f"features of {self.irreps_in} end in {self.irreps_in.dim}, got {x.shape}"
-        pieces = tuple(_take(x, places) for places in self._places)
+        pieces = tuple(taken(x, places) for places in self._places)
         return pieces[0] if self._squeeze else pieces
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tesseral.o3 import Irreps
-from tesseral.ops.linear import LinearPlan, _groups, linear, linear_plan
+from tesseral.ops.linear import LinearPlan, linear, linear_plan, merged_paths
 from tesseral.ops.tensor_product import Instruction
 
 
@@ -43,7 +43,7 @@ def scalar_product(
     scaled = tuple(
         replace(mix, coefficient=p.path_weight / math.sqrt(dim)) for mix, p, dim in zip(plan.paths, paths, dims, strict=True)
     )
-    mixing = replace(plan, paths=scaled, groups=_groups(scaled, between, last))
+    mixing = replace(plan, paths=scaled, groups=merged_paths(scaled, between, last))
     starts1, starts2 = first.slices(), second.slices()
     ends = tuple(
         ((starts1[p.i_in1].start, first[p.i_in1].ir.dim, first[p.i_in1].mul), (starts2[p.i_in2].start, second[p.i_in2].mul))

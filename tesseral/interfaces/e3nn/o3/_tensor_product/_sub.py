@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tesseral.interfaces.e3nn.o3._irreps import Irrep, Irreps
 from tesseral.interfaces.e3nn.o3._tensor_product._tensor_product import TensorProduct
-from tesseral.ops.product_plans import _in_step, _square, _square_into
+from tesseral.ops.product_plans import in_step, square_into_paths, square_paths
 
 
 class FullyConnectedTensorProduct(TensorProduct):
@@ -56,7 +56,7 @@ class ElementwiseTensorProduct(TensorProduct):
         wanted = _wanted(filter_ir_out)
         first, second = Irreps(irreps_in1).simplify(), Irreps(irreps_in2).simplify()
         assert first.num_irreps == second.num_irreps, f"{first} and {second} have different numbers of irreps"
-        first, second = _in_step(first, second)
+        first, second = in_step(first, second)
         found = [
             (i, mul, ir)
             for i, ((mul, a), (_, b)) in enumerate(zip(first, second, strict=True))
@@ -124,11 +124,11 @@ class TensorSquare(TensorProduct):
 
 
 def _square_instructions_full(irreps_in, filter_ir_out=None, irrep_normalization=None) -> tuple[Irreps, list[tuple]]:
-    return _square(Irreps(irreps_in), _wanted(filter_ir_out), irrep_normalization or "component")
+    return square_paths(Irreps(irreps_in), _wanted(filter_ir_out), irrep_normalization or "component")
 
 
 def _square_instructions_fully_connected(irreps_in, irreps_out, irrep_normalization=None) -> list[tuple]:
-    return _square_into(Irreps(irreps_in), Irreps(irreps_out), irrep_normalization or "component")
+    return square_into_paths(Irreps(irreps_in), Irreps(irreps_out), irrep_normalization or "component")
 
 
 def _wanted(irreps: Iterable | None) -> frozenset[Irrep] | None:
