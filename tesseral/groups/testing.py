@@ -43,8 +43,7 @@ def assert_equivariant(
     >>> float(assert_equivariant(lambda x: 2 * x, ["2x1o"], "2x1o")) < 1e-12
     True
     """
-    options = {} if inputs is None else {"inputs": inputs}
-    error = equivariance_error(function, rep_in, rep_out, group, **options)
+    error = equivariance_error(function, rep_in, rep_out, group, inputs=inputs)
     if tolerance is None:
         single = inputs is not None and any(isinstance(x, Tensor) and x.dtype == torch.float32 for x in inputs)
         tolerance = 1e-3 if single else 1e-9

@@ -22,25 +22,25 @@ from rich.console import Console
 from tesseral.data import DataError
 from tesseral.graph import build_graph
 from tesseral.interfaces.ase import Calculator
+from tesseral.interfaces.phonon_report import write_phonon_report
 from tesseral.interfaces.simulation import check_species, progress_bar, read_structure
 from tesseral.physics.force_constants import ForceConstants, force_constants
 from tesseral.physics.phonons import (
-    Path as BandPath,
-)
-from tesseral.physics.phonons import (
+    Curves,
+    curves_of,
     displacement_error,
     enclosing,
     exact_frequencies,
     phonopy_cell,
+    present,
     standard_path,
     standard_primitive,
     to_phonopy,
 )
+from tesseral.physics.phonons import Path as BandPath
 from tesseral.physics.receptive_field import receptive_hops
 from tesseral.physics.relaxation import relax
 from tesseral.train.checkpoints import write_atomically
-from tesseral.train.figures import COLORS, INK, label, legend, new_figure, to_svg
-from tesseral.train.report import Movie, Report, installed_versions, write_report
 
 STATE, RELAXED, SUMMARY, REPORT = "force_constants.npz", "relaxed.xyz", "summary.json", "report.html"
 FILES = (STATE, RELAXED, SUMMARY, REPORT, "phonopy.yaml", "FORCE_CONSTANTS", "bands.csv", "dos.csv", "thermal.csv")
@@ -91,15 +91,16 @@ def phonons(
     path = standard_path(primitive)
     with progress_bar("bands, density of states, thermal properties") as bar:
         bar.add_task("bands, density of states, thermal properties", total=None, note="")
-        _run(phonopy, path, temperature)
+        curves = curves_of(phonopy, path, temperature)
         exact = np.concatenate(exact_frequencies(constants, np.concatenate(path.pieces)))
     checks = _checks(model, constants, primitive, hops)
     bare = phonopy if nac is None else to_phonopy(constants, primitive, size)
     bare.run_qpoints(np.concatenate(path.pieces))
-    interpolation = float(np.abs(bare.qpoints.frequencies.reshape(-1) - exact).max())
-    summary = _summary(phonopy, primitive, size, hops, residual, interpolation, checks, born is not None)
-    _write(folder, phonopy, path, summary)
-    _report(folder, structure, phonopy, primitive, path, checks, summary)
+    interpolated = present(bare.qpoints, "frequencies").frequencies
+    interpolation = float(np.abs(interpolated.reshape(-1) - exact).max())
+    summary = _summary(curves, primitive, size, hops, residual, interpolation, checks, born is not None)
+    _write(folder, phonopy, path, curves, summary)
+    write_phonon_report(folder / REPORT, structure.name, primitive, path, curves, summary)
     for sentence in summary["notes"]:
         console.print(f"note: {sentence}", highlight=False, soft_wrap=True, markup=False)
     for check in checks:
@@ -221,20 +222,6 @@ def _fingerprint(model: Any, primitive: ase.Atoms) -> str:
     return digest.hexdigest()
 
 
-def _run(phonopy: Phonopy, path: BandPath, temperature: float) -> None:
-    connections = [end[1] == start[0] for end, start in zip(path.labels, path.labels[1:])] + [False]
-    names = []
-    for (start, end), joined in zip(path.labels, connections):
-        names += [start] if not names or names[-1] is None else []
-        names += [end] if joined else [end, None]
-    phonopy.run_band_structure(
-        path.pieces, path_connections=connections, labels=[name for name in names if name is not None], is_legacy_plot=False
-    )
-    phonopy.run_mesh(60.0)
-    phonopy.run_total_dos()
-    phonopy.run_thermal_properties(t_min=0, t_max=temperature, t_step=10)
-
-
 def _checks(model: Any, constants: ForceConstants, primitive: ase.Atoms, hops: int) -> list[dict[str, Any]]:
     precision = getattr(model, "dtype", torch.float64)
     exact = precision == torch.float64
@@ -265,12 +252,11 @@ def _checks(model: Any, constants: ForceConstants, primitive: ase.Atoms, hops: i
 
 
 def _summary(
-    phonopy: Phonopy, primitive: ase.Atoms, size: tuple[int, ...], hops: int, residual: float, interpolation: float,
+    curves: Curves, primitive: ase.Atoms, size: tuple[int, ...], hops: int, residual: float, interpolation: float,
     checks: list[dict[str, Any]], corrected: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    lowest = min(float(np.min(piece)) for piece in phonopy.band_structure.frequencies)
-    thermal = phonopy.thermal_properties
-    room = int(np.argmin(np.abs(thermal.temperatures - 300)))
+    lowest = min(float(np.min(piece)) for piece in curves.bands)
+    room = int(np.argmin(np.abs(curves.temperatures - 300)))
     notes = []
     if lowest < -0.05:
         notes.append(
@@ -289,38 +275,32 @@ def _summary(
         "receptive_field_edges": hops,
         "largest_force": residual,
         "lowest_frequency_THz": lowest,
-        "highest_frequency_THz": max(float(np.max(piece)) for piece in phonopy.band_structure.frequencies),
+        "highest_frequency_THz": max(float(np.max(piece)) for piece in curves.bands),
         "interpolation_error_THz": interpolation,
         "non_analytic_correction": corrected,
-        "zero_point_energy_kJ_mol": float(thermal.free_energy[0]),
-        "heat_capacity_300K_J_K_mol": float(thermal.heat_capacity[room]),
+        "zero_point_energy_kJ_mol": float(curves.free_energy[0]),
+        "heat_capacity_300K_J_K_mol": float(curves.heat_capacity[room]),
         "checks": checks,
         "notes": notes,
     }
 
 
-def _write(folder: Path, phonopy: Phonopy, path: BandPath, summary: dict[str, Any]) -> None:
-    bands = phonopy.band_structure
-    rows = ["distance,k1,k2,k3," + ",".join(f"branch{n + 1}_THz" for n in range(bands.frequencies[0].shape[1]))]
-    for distances, points, frequencies in zip(bands.distances, path.pieces, bands.frequencies):
+def _write(folder: Path, phonopy: Phonopy, path: BandPath, curves: Curves, summary: dict[str, Any]) -> None:
+    rows = ["distance,k1,k2,k3," + ",".join(f"branch{n + 1}_THz" for n in range(curves.bands[0].shape[1]))]
+    for distances, points, frequencies in zip(curves.distances, path.pieces, curves.bands):
         rows += [",".join(f"{x:.6f}" for x in (d, *k, *f)) for d, k, f in zip(distances, points, frequencies)]
-    dos, thermal = phonopy.total_dos, phonopy.thermal_properties
+    thermal = zip(curves.temperatures, curves.free_energy, curves.entropy, curves.heat_capacity)
     tables = {
         "bands.csv": rows,
-        "dos.csv": ["frequency_THz,dos"] + [f"{x:.6f},{y:.6f}" for x, y in zip(dos.frequency_points, dos.dos)],
+        "dos.csv": ["frequency_THz,dos"] + [f"{x:.6f},{y:.6f}" for x, y in zip(curves.dos_frequencies, curves.dos)],
         "thermal.csv": ["temperature_K,free_energy_kJ_mol,entropy_J_K_mol,heat_capacity_J_K_mol"]
-        + [
-            f"{t:.1f},{f:.6f},{s:.6f},{c:.6f}"
-            for t, f, s, c in zip(thermal.temperatures, thermal.free_energy, thermal.entropy, thermal.heat_capacity)
-        ],
+        + [f"{t:.1f},{f:.6f},{s:.6f},{c:.6f}" for t, f, s, c in thermal],
     }
     for name, lines in tables.items():
         write_atomically(folder / name, ("\n".join(lines) + "\n").encode())
     _through(folder / "phonopy.yaml", lambda path: phonopy.save(path, settings={"force_constants": False}))
-    _through(
-        folder / "FORCE_CONSTANTS",
-        lambda path: write_FORCE_CONSTANTS(phonopy.force_constants, filename=str(path), p2s_map=phonopy.primitive.p2s_map),
-    )
+    values, rows_of = present(phonopy.force_constants, "force constants"), phonopy.primitive.p2s_map
+    _through(folder / "FORCE_CONSTANTS", lambda path: write_FORCE_CONSTANTS(values, filename=str(path), p2s_map=rows_of))
     write_atomically(folder / SUMMARY, json.dumps(summary, indent=1, default=float).encode())
 
 
@@ -329,82 +309,6 @@ def _through(path: Path, write: Callable[[Path], Any]) -> None:
     draft = path.with_name(f"{path.stem}.part{path.suffix}")
     write(draft)
     draft.replace(path)
-
-
-def _report(
-    folder: Path, structure: Path, phonopy: Phonopy, primitive: ase.Atoms, path: BandPath, checks: list[dict[str, Any]],
-    summary: dict[str, Any],
-) -> None:  # fmt: skip
-    facts = {
-        "structure": f"{structure.name}, {summary['formula']}, a b c α β γ = {' '.join(f'{x:.4g}' for x in summary['cell'])}",
-        "reach of the model": f"{summary['receptive_field_edges']} edges to each side",
-        "supercell for phonopy": "×".join(map(str, summary["supercell"])),
-        "its interpolation error": f"{summary['interpolation_error_THz']:.2g} THz",
-        "frequencies": f"{summary['lowest_frequency_THz']:.3f} to {summary['highest_frequency_THz']:.3f} THz",
-        "zero-point energy": f"{summary['zero_point_energy_kJ_mol']:.3f} kJ/mol of cells",
-        "heat capacity at 300 K": f"{summary['heat_capacity_300K_J_K_mol']:.2f} J/K/mol of cells",
-        "LO-TO splitting": "from the BORN file" if summary["non_analytic_correction"] else "not included (no BORN file)",
-    }
-    report = Report(
-        title=f"Phonons of {summary['formula']}",
-        subtitle=structure.name,
-        facts=facts,
-        checks=checks,
-        complaints=[{"severity": "warning", "sentence": note} for note in summary["notes"]],
-        movies=[Movie("Primitive cell", primitive.get_chemical_symbols(), primitive.positions[None], primitive.cell.array)],
-        versions=installed_versions(),
-        extra={"Bands and density of states": band_figure(phonopy, path), "Thermal properties": thermal_figure(phonopy)},
-    )
-    write_report(report, folder / REPORT)
-
-
-def band_figure(phonopy: Phonopy, path: BandPath) -> str:
-    """Bands along the path with the density of states beside them, as SVG."""
-    from matplotlib.figure import Figure
-
-    figure, _ = new_figure(1, height=4.2, width=27.0)
-    assert isinstance(figure, Figure)
-    figure.clear()
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
-    bands = phonopy.band_structure
-    for distances, frequencies in zip(bands.distances, bands.frequencies):
-        left.plot(distances, frequencies, color=COLORS[0], linewidth=1.3)
-    dos = phonopy.total_dos
-    right.plot(dos.dos, dos.frequency_points, color=COLORS[1], linewidth=1.3)
-    ticks = [float(bands.distances[0][0])] + [float(d[-1]) for d in bands.distances]
-    ends: list[str] = [path.labels[0][0]]
-    for number, (_, end) in enumerate(path.labels):
-        after = path.labels[number + 1][0] if number + 1 < len(path.labels) else end
-        ends.append(end if after == end else f"{end}|{after}")
-    for panel in (left, right):
-        panel.patch.set_alpha(0.0)
-        panel.tick_params(colors=INK, labelsize=9, width=0.6)
-        for name, spine in panel.spines.items():
-            spine.set_visible(name in ("left", "bottom"))
-            spine.set_color(INK)
-            spine.set_linewidth(0.6)
-        panel.axhline(0, color=INK, linewidth=0.6)
-    for tick in ticks:
-        left.axvline(tick, color="#80808055", linewidth=0.6)
-    left.set_xticks(ticks, ends)
-    left.set_xlim(ticks[0], ticks[-1])
-    right.set_xlim(left=0)
-    label(left, "Bands", "wave vector", "frequency, THz")
-    label(right, "Density of states", "states per THz and cell", "")
-    return to_svg(figure, "phonon bands and density of states")
-
-
-def thermal_figure(phonopy: Phonopy) -> str:
-    """Free energy, entropy and heat capacity against temperature, as SVG."""
-    thermal = phonopy.thermal_properties
-    figure, (first, second) = new_figure(2, height=3.2)
-    first.plot(thermal.temperatures, thermal.free_energy, color=COLORS[0], linewidth=1.4)
-    label(first, "Free energy", "temperature, K", "kJ/mol")
-    for color, key, name in ((COLORS[1], "entropy", "entropy"), (COLORS[2], "heat_capacity", "heat capacity at constant volume")):
-        second.plot(thermal.temperatures, getattr(thermal, key), color=color, linewidth=1.4, label=name)
-    label(second, "Entropy and heat capacity", "temperature, K", "J/K/mol")
-    legend(second)
-    return to_svg(figure, "thermal properties")
 
 
 def _advance(bar: Any, task: Any) -> Callable[[int, int], None]:

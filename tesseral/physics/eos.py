@@ -53,7 +53,8 @@ def birch_murnaghan(volumes: Sequence[float | int] | np.ndarray, energies: Seque
     centre = e.mean()
     c = np.linalg.lstsq(np.vander(v ** (-2 / 3), 4, increasing=True), e - centre, rcond=None)[0]
     slope = np.polynomial.Polynomial(c).deriv()
-    roots = [float(x.real) for x in slope.roots() if abs(x.imag) < 1e-12 and x.real > 0 and slope.deriv()(x.real) > 0]
+    real = [float(x.real) for x in np.asarray(slope.roots(), dtype=complex) if abs(x.imag) < 1e-12]
+    roots = [x for x in real if x > 0 and slope.deriv()(x) > 0]
     minima = [x**-1.5 for x in roots if v.min() <= x**-1.5 <= v.max()]
     if not minima:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from typing import Any
+from typing import Any, TypeVar
 
 import ase
 import numpy as np
@@ -16,8 +16,10 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from tesseral.graph import build_graph
 from tesseral.physics.force_constants import ForceConstants
-from tesseral.physics.forces import EnergyFunction, energy_and_forces
+from tesseral.physics.forces import energy_and_forces
 from tesseral.physics.receptive_field import LocalModel
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,9 +74,7 @@ def enclosing(cell: np.ndarray, length: float) -> tuple[int, int, int]:
     return a, b, c
 
 
-def to_phonopy(
-    constants: ForceConstants, primitive: ase.Atoms, supercell: tuple[int, int, int], nac: dict[str, Any] | None = None
-) -> Phonopy:
+def to_phonopy(constants: ForceConstants, primitive: ase.Atoms, supercell: tuple[int, int, int], nac: Any = None) -> Phonopy:
     """A phonopy object with the force constants of ``primitive`` folded into a supercell, for bands, densities of states,
     thermal properties and files. ``nac`` are phonopy's parameters of the non-analytic correction.
 
@@ -116,8 +116,54 @@ def fold(constants: ForceConstants, phonopy: Phonopy, supercell: tuple[int, int,
     return np.ascontiguousarray(folded)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curves:
+    """What phonopy computes on the way to a report: bands in THz over distances (a pair of arrays for each piece of the path),
+    the density of states, and per mole of cells the free energy (kJ), entropy and heat capacity (J/K) over temperatures (K)."""
+
+    distances: list[np.ndarray]
+    bands: list[np.ndarray]
+    dos_frequencies: np.ndarray
+    dos: np.ndarray
+    temperatures: np.ndarray
+    free_energy: np.ndarray
+    entropy: np.ndarray
+    heat_capacity: np.ndarray
+
+
+def curves_of(phonopy: Phonopy, path: Path, temperature: float, density: float = 60.0) -> Curves:
+    """Bands along ``path``, and what a mesh of ``density`` (Å, as phonopy counts it) gives up to ``temperature`` (K)."""
+    connections = [end[1] == start[0] for end, start in zip(path.labels, path.labels[1:])] + [False]
+    names: list[str] = []
+    joined = False
+    for (start, end), following in zip(path.labels, connections):
+        names += [end] if joined else [start, end]
+        joined = following
+    phonopy.run_band_structure(path.pieces, path_connections=connections, labels=names, is_legacy_plot=False)
+    phonopy.run_mesh(density)
+    phonopy.run_total_dos()
+    phonopy.run_thermal_properties(t_min=0, t_max=temperature, t_step=10)
+    bands = present(phonopy.band_structure, "bands")
+    dos = present(phonopy.total_dos, "a density of states")
+    thermal = present(phonopy.thermal_properties, "thermal properties")
+    return Curves(
+        list(bands.distances), list(bands.frequencies), dos.frequency_points, present(dos.dos, "a density of states"),
+        *(
+            present(values, "thermal properties")
+            for values in (thermal.temperatures, thermal.free_energy, thermal.entropy, thermal.heat_capacity)
+        ),
+    )  # fmt: skip
+
+
+def present(value: T | None, name: str) -> T:
+    """A result of phonopy's, whose attributes are ``None`` until they are computed; ``RuntimeError`` when one is."""
+    if value is None:
+        raise RuntimeError(f"phonopy has not computed {name}")
+    return value
+
+
 def displacement_error(
-    model: EnergyFunction | LocalModel | Any,
+    model: LocalModel,
     constants: ForceConstants,
     primitive: ase.Atoms,
     supercell: tuple[int, int, int],

@@ -29,6 +29,9 @@ class LocalModel(Protocol):
     def node_energies(self, graph: Graph) -> Tensor:
         """Energy of each atom, in eV."""
 
+    def __call__(self, graph: Graph) -> Tensor:
+        """Energy of each structure, in eV."""
+
 
 def receptive_hops(model: LocalModel, limit: int = 8) -> int:
     """The number of edges between an atom and the farthest atom on which its energy depends: 1 for a pair potential, the number
