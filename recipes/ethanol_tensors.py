@@ -1,6 +1,6 @@
 """Dipoles and polarizabilities of ethanol from equivariant heads, and infrared and Raman intensities of a held-out minimum.
 
-    python recipes/ethanol_tensors.py --output tensors [--minutes 6] [--seed 0]
+    python recipes/ethanol_tensors.py --output tensors [--minutes 3] [--seed 0]
 
 Trains on the embedded frames (dipoles of all, polarizabilities of every tenth), for so many minutes of processor time, with one
 masked typed loss; reports errors on the test trajectories, and for gauche+, no derivative of which was trained on, the
@@ -125,7 +125,7 @@ def spectrum(model: TensorModel, conformer: str) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, required=True)
-    parser.add_argument("--minutes", type=float, default=6.0, help="of processor time")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of processor time")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -112,6 +112,7 @@ def train(
         data.split.write(folder / SPLIT)
     if result.stopped == "signal":
         raise TrainingError(f"stopped by a signal after {result.epochs} epochs; continue with --resume")
+        hessians=read_hessians(settings.data.hessians, cutoff),
 
     console.rule("evaluation", align="left")
     model.eval()

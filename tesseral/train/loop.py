@@ -33,6 +33,7 @@ from tesseral.graph import Graph, collate
 from tesseral.physics.forces import Prediction, energy_and_forces
 from tesseral.train.averaging import ExponentialMovingAverage
 from tesseral.train.checkpoints import BEST, LAST, CheckpointError, load_checkpoint, locked, prepare_folder, save_checkpoint
+from tesseral.train.hessians import HessianFrame, drawn, hessian_loss
 from tesseral.train.logs import Bar, Scalars, Table
 from tesseral.train.losses import EnergyOnly, Sums, combine, label_counts, loss_sums
 from tesseral.train.metrics import error_sums, summarise
@@ -91,6 +92,7 @@ class Job:
     started: float
     show_progress: bool
     predict: ForceFunction
+    hessians: Sequence[HessianFrame] = ()
 
 
 def fit(
@@ -106,13 +108,14 @@ def fit(
     started: float | None = None,
     show_progress: bool = True,
     predict: ForceFunction = energy_and_forces,
+    hessians: Sequence[HessianFrame] = (),
 ) -> FitResult:
     """Trains a model on graphs with labels and leaves in it the averaged weights of the lowest validation error.
 
     ``model(graph)`` returns energies (graphs,) in eV. ``training`` and ``validation`` are sequences of single-structure graphs,
     built once and kept in memory when all of them take less than 2 GiB, else read as they go. Writes ``last.ckpt``,
     ``best.ckpt``, ``history.csv`` and TensorBoard events into ``folder``. ``max_time`` counts from ``started``, a
-    ``time.monotonic()`` (default: now).
+    ``time.monotonic()`` (default: now). ``hessians`` are what ``loss.hessian`` is trained on.
 
     Raises :class:`TrainingError` when the loss is no longer finite or the labels do not allow the loss, and
     :class:`~tesseral.train.checkpoints.RunFolderError` or ``CheckpointError`` for a folder in use, already used, or full.
@@ -121,12 +124,19 @@ def fit(
     folder = Path(folder)
     training, validation = _kept(training), _kept(validation)
     _check_labels(training, settings)
+    if settings.loss.hessian.weight > 0 and not hessians:
+        raise TrainingError(
+            f"loss.hessian.weight is {settings.loss.hessian.weight}, but no frame comes with a Hessian; "
+            "set loss.hessian.weight=0, or name files in data.hessians"
+        )
     with locked(folder):
         state = prepare_folder(folder, resume, overwrite)
         if state is not None:
             _check_resume(state, settings, training, folder)
         fabric = _fabric(settings)
-        job = Job(model, training, validation, settings, folder, state, metadata or {}, started, show_progress, predict)
+        job = Job(
+            model, training, validation, settings, folder, state, metadata or {}, started, show_progress, predict, tuple(hessians)
+        )
         if settings.devices == 1:
             outcome = fabric.launch(_run, job)  # type: ignore[arg-type]
         else:
@@ -299,6 +309,7 @@ class Training:
             if loss.requires_grad:
                 loss.backward(inputs=self.parameters)  # not also through the geometry to the positions
             self.loss_total += loss.detach()
+        self._hessian_step()
         self._sum_gradients()
         limit = self.settings.clip_gradients or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
@@ -306,6 +317,18 @@ class Training:
             self._stop_not_finite(frames, factor)
         self.optimizer.step()
         self.average.update()
+
+    def _hessian_step(self) -> None:
+        """Adds the gradient of the Hessian's term, once energies and forces have had their share of the run."""
+        term = self.settings.loss.hessian
+        if not self.main or term.weight == 0 or self._own_progress() < term.start:
+            return
+        frame = drawn(self.job.hessians)
+        frame = HessianFrame(frame.graph.to(self.fabric.device), frame.hessian.to(self.fabric.device))
+        loss = term.weight * hessian_loss(self.model, frame, term)
+        if loss.requires_grad:
+            loss.backward(inputs=self.parameters)
+        self.loss_total += loss.detach()
 
     def _seed(self) -> None:
         seed = (self.settings.seed * 1_000_003 + self.steps) * 1_009 + self.rank

@@ -80,6 +80,19 @@ class EnergyTermSettings(TermSettings):
     per_atom: bool = Field(default=True, description="errors in eV/atom rather than eV")
 
 
+class HessianTermSettings(Strict):
+    """The Hessian in the loss, for frames that come with one: products with a few vectors in every step."""
+
+    weight: float = Field(default=0.0, ge=0, description="weight of the mean squared error of an entry, (eV/Å²)²; 0 for none")
+    kind: Literal["random", "rows"] = Field(
+        default="random", description="products with random signs, or rows of the matrix (coordinates of single atoms)"
+    )
+    probes: int = Field(default=2, ge=1, description="products in a step")
+    start: float = Field(
+        default=0.5, ge=0, lt=1, description="fraction of the run that energies and forces have for themselves first"
+    )
+
+
 class LossSettings(Strict):
     """The loss: the weighted sum of mean errors of the labelled energies (eV), forces (eV/Å) and stresses (eV/Å³)."""
 
@@ -88,6 +101,7 @@ class LossSettings(Strict):
     stress: TermSettings = Field(
         default=TermSettings(weight=0.0), description="components of the stress; give it a weight to train on stress"
     )
+    hessian: HessianTermSettings = Field(default=HessianTermSettings(), description="second derivatives, of data.hessians")
 
 
 class OptimizerSettings(Strict):
@@ -221,6 +235,9 @@ class DataSettings(Strict):
     validation: Paths = Field(default=[], description="validation frames; when empty they are split from the training frames")
     test: dict[str, Paths] = Field(default={}, description="named sets, each scored once at the end, as in {hot: test_600K.xyz}")
     isolated_atoms: Paths = Field(default=[], description="frames of single atoms, for their energies, when train has none")
+    hessians: Paths = Field(
+        default=[], description="npz files with numbers, positions (Å) and hessian (eV/Å²) of a molecule, for loss.hessian"
+    )
     limit: int | None = Field(
         default=None, ge=1, description="use only so many training frames, drawn with the seed of the split"
     )
