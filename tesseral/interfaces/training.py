@@ -23,6 +23,7 @@ from tesseral.data.doctor.structure import Duplicates
 from tesseral.data.split import Split
 from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom, isolated_energies
 from tesseral.interfaces.console import say_complaints, say_errors, say_selftest
+from tesseral.interfaces.hessian_files import read_hessians
 from tesseral.interfaces.uncertainty import calibrate_frames
 from tesseral.models import ModelSettings, build, cast, files
 from tesseral.models.files import Metadata

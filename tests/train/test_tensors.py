@@ -19,7 +19,8 @@ def test_masks_and_irreps():
 def test_no_gradient_from_unknown_labels():
     predicted = torch.ones(2, 3, requires_grad=True)
     masked_error(predicted, torch.full((2, 3), torch.nan), torch.tensor([False, False])).sum().backward()
-    assert predicted.grad is not None and predicted.grad.abs().max() == 0
+    assert predicted.grad is not None
+    assert predicted.grad.abs().max() == 0
 
 
 def test_axes_do_not_matter():
