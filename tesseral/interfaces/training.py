@@ -23,12 +23,14 @@ from tesseral.data.doctor.structure import Duplicates
 from tesseral.data.split import Split
 from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom, isolated_energies
 from tesseral.interfaces.console import say_complaints, say_errors, say_selftest
+from tesseral.interfaces.finetuning import prepare
 from tesseral.interfaces.hessian_files import read_hessians
 from tesseral.interfaces.uncertainty import calibrate_frames
 from tesseral.models import ModelSettings, build, cast, files
 from tesseral.models.files import Metadata
 from tesseral.physics.selftest import Check, selftest
 from tesseral.train.checkpoints import LAST, RunFolderError, write_atomically
+from tesseral.train.finetune import merge_corrections
 from tesseral.train.loop import FitResult, TrainingError, fit
 from tesseral.train.prediction import Predictions, evaluate, tables
 from tesseral.train.report import Movie, Report, installed_versions, write_report
@@ -90,7 +92,10 @@ def train(
     statistics = compute_statistics(data.training, cutoff, settings.atomic_energies, data.isolated or ())
     for note in statistics.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
-    model = _new_model(settings, statistics, backend)
+    if settings.start_from is None:
+        model = _new_model(settings, statistics, backend)
+    else:
+        model = prepare(settings, data.training, statistics, backend, console)
 
     console.rule("training", align="left")
     numel = sum(p.numel() for p in model.parameters())
@@ -107,13 +112,14 @@ def train(
         overwrite=overwrite,
         metadata={"settings": dumped},
         started=started,
+        hessians=read_hessians(settings.data.hessians, cutoff),
     )
     write_atomically(folder / SETTINGS, commented_yaml(settings).encode())
     if data.split is not None:
         data.split.write(folder / SPLIT)
     if result.stopped == "signal":
         raise TrainingError(f"stopped by a signal after {result.epochs} epochs; continue with --resume")
-        hessians=read_hessians(settings.data.hessians, cutoff),
+    merge_corrections(model)
 
     console.rule("evaluation", align="left")
     model.eval()

@@ -262,3 +262,21 @@ class Settings(FitSettings, Generic[ModelT]):
     precision: Literal["float32", "float64"] = Field(
         default="float32", description="inside the network; geometry and energy sums are float64"
     )
+    start_from: File | None = Field(
+        default=None, description="a model file to start from; it gives the section model, which is then left out"
+    )
+    train_only: Literal["all", "readout", "lora"] = Field(
+        default="all",
+        description="with start_from: all weights, the readout alone, or lora (corrections of low rank to all linear maps)",
+    )
+    lora_rank: int = Field(default=4, ge=1, description="rank of the corrections of train_only: lora")
+    add_elements: bool = Field(
+        default=False, description="with start_from: add the elements of the data that the model does not know"
+    )
+
+    @model_validator(mode="after")
+    def _starts(self) -> Settings[ModelT]:
+        if self.start_from is None and (self.train_only != "all" or self.add_elements):
+            asked = "add_elements" if self.add_elements else f"train_only={self.train_only}"
+            raise ValueError(f"{asked} changes a trained model, but start_from names none; set start_from=model.safetensors")
+        return self

@@ -1,0 +1,121 @@
+"""Training that starts from a model file: its architecture, its elements, its energies, and what of it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from tesseral.data import DataError, Frames, Graphs, Statistics
+from tesseral.graph import collate
+from tesseral.models import EnergyModel, ModelSettings, files, parse_settings
+from tesseral.models.extend import extend_species
+from tesseral.physics.forces import energies
+from tesseral.train.finetune import choose_parameters
+from tesseral.train.settings import File, Settings
+from tesseral.train.settings_file import SettingsError, read_settings
+
+ENOUGH = 200
+"""Frames from which the shift of the energies of atoms is determined."""
+
+
+class _Start(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    start_from: File | None = None
+
+
+def read_training_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings[ModelSettings]:
+    """The settings of a training run; with ``start_from`` the section ``model`` comes from that file and may be left out.
+
+    Raises ``SettingsError`` where the settings ask for another architecture than that of the file, and ``ModelFileError`` for a
+    file that cannot be read.
+    """
+    start = read_settings(_Start, path, overrides).start_from
+    if start is None:
+        return read_settings(Settings[ModelSettings], path, overrides)
+    stored = files.read(start)[0].settings
+    if stored.get("name") == "sum":
+        raise SettingsError(f"{start} is a sum of models; start_from takes a single learned model, such as one of its terms")
+    settings = read_settings(Settings[ModelSettings], path, overrides, {"model": stored})
+    expected = parse_settings(stored)
+    asked = {key: value for key, value in settings.model if getattr(expected, key, None) != value}
+    if type(settings.model) is not type(expected) or asked:
+        raise SettingsError(
+            f"{path}: start_from gives the architecture, but model asks for "
+            + ", ".join(f"{key}={value}" for key, value in asked.items())
+            + f", which {start} has not: leave the section model out, or leave start_from out to train anew"
+        )
+    return settings
+
+
+def starting_model(settings: Settings[ModelSettings], frames: Frames, statistics: Statistics, backend: str) -> EnergyModel:
+    """The model of ``settings.start_from`` with the elements of the data, ready to be trained.
+
+    Elements that it lacks are added with ``add_elements``, and else refused with a ``DataError``.
+    """
+    assert settings.start_from is not None
+    torch.manual_seed(settings.seed)
+    model, _ = files.load(settings.start_from, dtype=getattr(torch, settings.precision), backend=backend)
+    unknown = sorted(set(statistics.species) - set(model.species))
+    if unknown:
+        names = ", ".join(chemical_symbols[z] for z in unknown)
+        if not settings.add_elements:
+            raise DataError(
+                f"the training data contain {names}, which {settings.start_from} does not know; set add_elements=true to extend "
+                "the model, or leave such frames out"
+            )
+        wanted = {z: statistics.atomic_energies[z] for z in unknown if z in statistics.atomic_energies}
+        scales = {z: statistics.force_rms_by_species[z] for z in unknown if statistics.force_rms_by_species.get(z)}
+        model = extend_species(model, unknown, atomic_energies=wanted, scales=scales, backend=backend)
+    return model.train()
+
+
+def align_energies(model: EnergyModel, frames: Frames, cutoff: float, console: Console | None = None) -> dict[int, float]:
+    """Shift the energies of the isolated atoms until the mean error on the frames vanishes, and return the shifts in eV.
+
+    Another level of theory mostly differs by a constant for each atom. The smallest shifts that explain the differences best are
+    found from at most 200 frames; they are zero for elements that the frames lack.
+    """
+    labelled = [i for i, frame in enumerate(frames) if "energy" in frame.labels]
+    chosen = [labelled[i] for i in np.unique(np.linspace(0, len(labelled) - 1, min(ENOUGH, len(labelled))).round().astype(int))]
+    if not chosen:
+        return {}
+    graphs, training = Graphs(frames, cutoff), model.training
+    model.eval()
+    found = [
+        energies(model, collate([graphs[i] for i in chosen[start : start + 16]])).double() for start in range(0, len(chosen), 16)
+    ]
+    model.train(training)
+    species = list(model.species)
+    counts = np.array([[np.sum(frames[i].numbers == z) for z in species] for i in chosen], dtype=float)
+    errors = np.array([float(frames[i].labels["energy"]) for i in chosen]) - torch.cat(found).cpu().numpy()
+    atoms = counts.sum(1)
+    shifts = np.linalg.lstsq(counts / atoms[:, None], errors / atoms, rcond=1e-6)[0]
+    with torch.no_grad():
+        model.atomic_energies.add_(torch.from_numpy(shifts).to(model.atomic_energies))  # type: ignore[union-attr,operator,arg-type]
+    if console is not None:
+        named = ", ".join(f"{chemical_symbols[z]} {shift:+.4f}" for z, shift in zip(species, shifts, strict=True) if shift)
+        console.print(f"energies of the atoms shifted to those of the data (eV): {named}", highlight=False, soft_wrap=True)
+    return dict(zip(species, shifts.tolist(), strict=True))
+
+
+def prepare(
+    settings: Settings[ModelSettings], frames: Frames, statistics: Statistics, backend: str, console: Console
+) -> EnergyModel:
+    """The starting model with the energies of the data and only the chosen part trainable."""
+    if settings.train_only == "lora" and (settings.devices > 1 or settings.compile):
+        raise SettingsError("train_only is lora, which runs in one process and uncompiled: set devices=1 and compile=false")
+    model = starting_model(settings, frames, statistics, backend)
+    align_energies(model, frames, settings.model.cutoff, console)
+    count = choose_parameters(model, settings.train_only, rank=settings.lora_rank)
+    console.print(
+        f"starting from {settings.start_from}; {count:,} parameters are trained ({settings.train_only})",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    return model
