@@ -1,6 +1,7 @@
 """Differentiable functions on tensors: stateless, the plan (what to do) beside the tensors (to what)."""
 
 from tesseral.ops.convolution import ConvolutionPlan, convolution
+from tesseral.ops.gaunt import GauntPlan, gaunt_path_weight, gaunt_product
 from tesseral.ops.linear import LinearPath, LinearPlan, linear, linear_plan, linear_with_channels
 from tesseral.ops.scatter import scatter, scatter_softmax
 from tesseral.ops.so2 import SO2Plan, edge_frames, so2_convolution
@@ -10,6 +11,7 @@ from tesseral.ops.tensor_product import Instruction, TensorProductPlan, right, t
 
 __all__ = [
     "ConvolutionPlan",
+    "GauntPlan",
     "Instruction",
     "LinearPath",
     "LinearPlan",
@@ -18,6 +20,8 @@ __all__ = [
     "TensorProductPlan",
     "convolution",
     "edge_frames",
+    "gaunt_path_weight",
+    "gaunt_product",
     "linear",
     "linear_plan",
     "linear_with_channels",
