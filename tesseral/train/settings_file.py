@@ -177,7 +177,7 @@ def _sentence(settings_class: type[BaseModel], problem: Any) -> str:
         case "missing":
             return f"'{path}' is missing; expected {_expected(settings_class, location)}"
         case "union_tag_not_found":
-            return f"'{path}' needs a name: one of {problem['ctx'].get('discriminator', 'name')}"
+            return f"'{path}' needs a name: {path}.name is one of {', '.join(_names(settings_class, location))}"
         case "union_tag_invalid":
             tag = problem["ctx"]["tag"]
             tags = re.findall(r"'([^']*)'", problem["ctx"]["expected_tags"])
@@ -235,6 +235,14 @@ def _resolve(settings_class: type[BaseModel], location: tuple) -> tuple[list[str
         else:
             keys.append(str(part))
     return keys, model
+
+
+def _names(settings_class: type[BaseModel], location: tuple) -> list[str]:
+    """The names among which a section chooses its class."""
+    classes: list[type[BaseModel]] = [settings_class]
+    for part in location:
+        classes = [found for c in classes if part in c.model_fields for found in _models_in(c.model_fields[part].annotation)]
+    return [str(c.model_fields["name"].default) for c in classes]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
