@@ -1,12 +1,18 @@
 """Energy models, one paper a file. A model maps a graph to energies (graphs,) in eV.
 
-============= ======================================================
-allegro       strictly local: a sum over pairs of neighbours
-equiformer_v2 attention in the frames of the edges, high degrees
-mace          messages of many-body order
-nequip        an E(3)-equivariant message-passing network
-files         saving and loading: safetensors and JSON, never pickle
-============= ======================================================
+=============== ======================================================
+allegro         strictly local: a sum over pairs of neighbours
+egnn            messages of invariants, and points that move
+equiformer_v2   attention in the frames of the edges, high degrees
+mace            messages of many-body order
+nequip          an E(3)-equivariant message-passing network
+painn           scalars and vectors
+se3_transformer tensor field messages weighed by attention
+tensor_field    convolutions with harmonics, where it began
+files           saving and loading: safetensors and JSON, never pickle
+extend          more elements for a trained model
+atomwise        what the small models share
+=============== ======================================================
 
 A new model adds its settings class to the unions below and a case to :func:`build`; nothing else in the library names models.
 """
@@ -19,18 +25,41 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tesseral.models.allegro import Allegro, AllegroSettings
+from tesseral.models.egnn import EGNN, EGNNSettings
 from tesseral.models.equiformer_v2 import EquiformerV2, EquiformerV2Settings
 from tesseral.models.mace import MACE, MACESettings
 from tesseral.models.nequip import NequIP, NequIPSettings
+from tesseral.models.painn import PaiNN, PaiNNSettings
+from tesseral.models.se3_transformer import SE3Transformer, SE3TransformerSettings
+from tesseral.models.tensor_field import TensorField, TensorFieldSettings
 from tesseral.nn.dispersion import D3, D3Settings
 from tesseral.nn.pair import ZBL, Sum, ZBLSettings
 
 # What a settings file may choose to train.
 ModelSettings: TypeAlias = Annotated[
-    NequIPSettings | MACESettings | AllegroSettings | EquiformerV2Settings, Field(discriminator="name")
+    NequIPSettings
+    | MACESettings
+    | AllegroSettings
+    | EquiformerV2Settings
+    | EGNNSettings
+    | PaiNNSettings
+    | TensorFieldSettings
+    | SE3TransformerSettings,
+    Field(discriminator="name"),
 ]
 # A single energy model, learned or known, as opposed to a sum of them.
-TermSettings: TypeAlias = NequIPSettings | MACESettings | AllegroSettings | EquiformerV2Settings | ZBLSettings | D3Settings
+TermSettings: TypeAlias = (
+    NequIPSettings
+    | MACESettings
+    | AllegroSettings
+    | EquiformerV2Settings
+    | EGNNSettings
+    | PaiNNSettings
+    | TensorFieldSettings
+    | SE3TransformerSettings
+    | ZBLSettings
+    | D3Settings
+)
 
 
 class SumSettings(BaseModel):
@@ -45,7 +74,7 @@ class SumSettings(BaseModel):
 # What a model file may hold.
 StoredSettings: TypeAlias = Annotated[TermSettings | SumSettings, Field(discriminator="name")]
 SumSettings.model_rebuild()
-EnergyModel: TypeAlias = NequIP | MACE | Allegro | EquiformerV2 | ZBL | D3 | Sum
+EnergyModel: TypeAlias = NequIP | MACE | Allegro | EquiformerV2 | EGNN | PaiNN | TensorField | SE3Transformer | ZBL | D3 | Sum
 
 
 def parse_settings(values: Any) -> TermSettings | SumSettings:
@@ -99,6 +128,18 @@ def build(
             )
         case AllegroSettings():
             return Allegro(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
+        case EGNNSettings():
+            return EGNN(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
+        case PaiNNSettings():
+            return PaiNN(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
+        case TensorFieldSettings():
+            return TensorField(
+                settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device
+            )
+        case SE3TransformerSettings():
+            return SE3Transformer(
+                settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device
+            )
         case ZBLSettings():
             return ZBL(settings.cutoff, settings.species, settings.cutoff_power)
         case D3Settings():
