@@ -66,8 +66,8 @@ def load(path: Path) -> Any:
     check(path)
     try:
         return torch.load(path, map_location="cpu", pickle_module=_RESTRICTED, weights_only=False)  # restricted: see above
-    except ForeignFileError:
-        raise
+    except ForeignFileError as error:  # from inside the pickle, where the file's name is not known
+        raise ForeignFileError(f"{path}: {error}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError, KeyError, ValueError) as error:
         raise ForeignFileError(f"{path} cannot be read: {error}; copy the file again, or save it again") from error
 
