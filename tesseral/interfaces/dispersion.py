@@ -58,7 +58,11 @@ def add_dispersion(source: Path, output: Path, functional: str, without_dispersi
         raise DispersionError(
             f"{source} was trained on {level}, but the dispersion is for {functional}: give the functional of the labels"
         )
-    total = Sum([model, D3(functional, tuple(z for z in model.species if z <= 103))])
+    try:
+        term = D3(functional, tuple(z for z in model.species if z <= 103))
+    except ImportError as error:
+        raise DispersionError(str(error)) from None
+    total = Sum([model, term])
     about = metadata.model_dump() | {
         "dispersion": {"method": "D3(BJ)", "functional": functional, "dftd3": importlib.metadata.version("dftd3")},
         "atomic_energies": metadata.atomic_energies,
