@@ -64,6 +64,8 @@ def symmetry_file(
     """Analyse a structure, print the tables, and write ``symmetry.json`` and ``report.html`` into the output folder."""
     if tolerance is not None and not 0 < tolerance < 1:
         raise ValueError(f"--tolerance is {tolerance}, expected a distance in Å between 0 and 1")
+    if output is not None and output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; name a folder for the output")
     written = [] if output is None else [output / "symmetry.json", output / "report.html"]
     for path in written:
         if path.exists() and not overwrite:
