@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,8 +149,10 @@ def _relaxed(
 ) -> tuple[ase.Atoms, float]:
     """The standard primitive cell at rest, and the largest force that is left (eV/Å)."""
     if resume and (folder / RELAXED).exists():
-        primitive = ase.io.read(folder / RELAXED)
-        assert isinstance(primitive, ase.Atoms)
+        try:
+            primitive = read_structure(folder / RELAXED)
+        except DataError as error:
+            raise DataError(f"{error}; discard the run with --overwrite") from error
         console.print(f"continuing with {folder / RELAXED}", highlight=False, soft_wrap=True)
         return primitive, float(primitive.info.get("largest_force", 0.0))
     primitive = standard_primitive(atoms)
@@ -196,10 +199,13 @@ def _force_constants(model: Any, primitive: ase.Atoms, folder: Path, resume: boo
     crystal = build_graph(primitive, float(model.cutoff))
     mark = _fingerprint(model, primitive)
     if resume and (folder / STATE).exists():
-        with np.load(folder / STATE) as stored:
-            if str(stored["fingerprint"]) == mark:
-                values, atoms, shifts = (torch.from_numpy(stored[name]) for name in ("values", "atoms", "shifts"))
-                return ForceConstants(values, atoms, shifts, crystal)
+        try:
+            with np.load(folder / STATE) as stored:
+                if str(stored["fingerprint"]) == mark:
+                    values, atoms, shifts = (torch.from_numpy(stored[name]) for name in ("values", "atoms", "shifts"))
+                    return ForceConstants(values, atoms, shifts, crystal)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{folder / STATE} is damaged ({type(error).__name__}); discard it with --overwrite") from error
         raise ValueError(f"{folder / STATE} belongs to another model or structure; discard it with --overwrite")
     with progress_bar("force constants") as bar:
         task = bar.add_task("force constants", total=3 * len(primitive), note="")
