@@ -88,14 +88,13 @@ def eos(
     atoms = _crystal(model, structure, fmax)
     if resume and overwrite:
         raise ValueError("--resume continues a run and --overwrite discards it; give one of them")
+    if not 0 < width < 0.9 or points < 4:
+        raise ValueError(f"--width is {width} and --points {points}, expected a width between 0 and 0.9 and at least 4 points")
     _prepare(folder, () if resume else ("points.csv", "eos.json", "report.html", "relaxed.xyz"), overwrite)
     table = folder / "points.csv"
     known: list[tuple[float, float]] = []
     if resume and table.exists() and (folder / "relaxed.xyz").exists():
-        atoms = read_structure(folder / "relaxed.xyz")
-        atoms.calc = Calculator(model)
-        with table.open() as file:
-            known = [(float(row["volume_A3"]), float(row["energy_eV"])) for row in csv.DictReader(file)]
+        atoms, known = _earlier(model, folder / "relaxed.xyz", table)
     else:
         _relax(model, atoms, fmax, True, console)
         write_structure(atoms, folder / "relaxed.xyz")
@@ -140,6 +139,24 @@ def eos(
     )  # fmt: skip
     console.print(f"written to [bold]{folder}[/bold]: eos.json, points.csv, relaxed.xyz, report.html", highlight=False)
     return curve
+
+
+def _earlier(model: Any, relaxed: Path, table: Path) -> tuple[ase.Atoms, list[tuple[float, float]]]:
+    """The crystal and the points of an interrupted run, which must be of this model."""
+    atoms = read_structure(relaxed)
+    before = None if atoms.calc is None else atoms.calc.results.get("energy")
+    atoms.calc = Calculator(model)
+    now = atoms.get_potential_energy()
+    if before is None or abs(now - before) > 1e-5 * len(atoms):
+        raise ValueError(
+            f"{relaxed} has {'no energy' if before is None else f'the energy {before:.6f} eV'}, and this model gives {now:.6f}: "
+            "the run is of another model; discard it with --overwrite, or name another folder"
+        )
+    try:
+        with table.open(encoding="utf-8") as file:
+            return atoms, [(float(row["volume_A3"]), float(row["energy_eV"])) for row in csv.DictReader(file)]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{table} is not a table of volumes and energies ({error}); discard the run with --overwrite") from error
 
 
 def _crystal(model: Any, structure: Path, fmax: float) -> ase.Atoms:
