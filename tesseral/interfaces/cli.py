@@ -95,13 +95,15 @@ def evaluate(
     _check_outputs(output, model, *frames, overwrite=overwrite)
     errors, confidence, layer = {}, {}, stored(metadata) if uncertainty else None
     for path in frames:
+        alone = sum(other.name == path.name for other in frames) == 1
+        title = path.name if alone else str(path)
         labelled = read_labelled(path, keys, units)
         check_elements(potential, labelled)
         require_labels(labelled, keys)
         predictions = evaluate_frames(potential, labelled, metadata.cutoff, show_progress=True)
-        errors[path.name] = tables(predictions)
+        errors[title] = tables(predictions)
         if layer is not None:
-            confidence[path.name] = assess(potential, layer, labelled, metadata.cutoff, predictions)
+            confidence[title] = assess(potential, layer, labelled, metadata.cutoff, predictions)
     say_errors(Console(), errors)
     if confidence:
         compare(confidence)
