@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from ase import units
-from jaxtyping import Float
 
 from tesseral.groups import MolecularSymmetry, molecular_point_group
 from tesseral.physics.vibrations import WAVENUMBER, masses, rigid_motions
@@ -93,19 +92,19 @@ def symmetry_of(species: Any, positions: Any, mass: Any = None, tolerance: float
 
 
 def normal_modes(
-    hessian: Float[np.ndarray, "atoms 3 atoms 3"],
+    hessian: np.ndarray,
     species: Any,
     symmetry: MolecularSymmetry,
     *,
-    dipole_derivatives: Float[np.ndarray, "atoms 3 3"] | None = None,
-    polarizability_derivatives: Float[np.ndarray, "atoms 3 3 3"] | None = None,
+    dipole_derivatives: np.ndarray | None = None,
+    polarizability_derivatives: np.ndarray | None = None,
     mass: Any = None,
 ) -> NormalModes:
     r"""Solve :math:`M^{-1/2} H M^{-1/2} q = \omega^2 q` for each irrep apart, in the space without rigid motions.
 
-    The Hessian (eV/Å²) is averaged over the group first, so that partners are degenerate and irreps do not mix; it belongs to
-    the positions ``symmetry.symmetrized`` up to the tolerance of the symmetry. Derivatives of dipole (e) and polarizability
-    (Å²) have the displaced coordinate first. Intensities:
+    The Hessian (atoms, 3, atoms, 3) in eV/Å² is averaged over the group first, so that partners are degenerate and irreps do
+    not mix; it belongs to the positions ``symmetry.symmetrized`` up to the tolerance of the symmetry. Derivatives of dipole
+    (atoms, 3, 3) in e and polarizability (atoms, 3, 3, 3) in Å² have the displaced coordinate first. Intensities:
 
     .. math:: A = \frac{N_A}{12 \varepsilon_0 c^2} \Big|\frac{\partial\mu}{\partial Q}\Big|^2, \qquad
         S = 45 a'^2 + 7 \gamma'^2, \qquad \rho = \frac{3\gamma'^2}{45 a'^2 + 4\gamma'^2},

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from ase import units
 from jaxtyping import Float
 
 from tesseral.physics.normal_modes import KM_PER_MOL
-
-Shape = Literal["lorentzian", "gaussian"]
 
 # eV per (amu Å²/fs²).
 KINETIC = float(units._amu * 1e10 / units._e)
@@ -23,9 +19,11 @@ def broadened(
     positions: Float[np.ndarray, " lines"],
     intensities: Float[np.ndarray, " lines"],
     width: float = 10.0,
-    shape: Shape = "lorentzian",
+    shape: str = "lorentzian",
 ) -> Float[np.ndarray, " points"]:
     """Lines of a full width at half maximum (1/cm) as a curve, whose area under each line is its intensity.
+
+    ``shape`` is "lorentzian" or "gaussian".
 
     Raises ``ValueError`` for a width that is not positive, or another shape.
 
