@@ -139,6 +139,8 @@ class Watch:
 
     def __init__(self, calculator: Any, threshold: float | None = None, stop: bool = False) -> None:
         self.calculator, self.layer, self.stop = calculator, calculator.uncertainty, stop
+        if threshold is not None and not 0 < threshold < np.inf:
+            raise UncertaintyError(f"--max-uncertainty is {threshold}, expected a positive number in eV/Å")
         if self.layer is None and (stop or threshold is not None):
             raise UncertaintyError(
                 "the model file holds no uncertainty, so a run cannot be watched: train the model anew, or leave the option away"
