@@ -59,8 +59,8 @@ def elastic(
     write_atomically(folder / "elastic.json", json.dumps(values, indent=1).encode())
     _elastic_report(folder, structure, atoms, found, values)
     _say_constants(console, found)
-    for name, value in values["polycrystal"].items():
-        console.print(f"{name.replace('_', ' ')}: {value:.4g}", highlight=False)
+    for name, value in _facts(values["polycrystal"], 4).items():
+        console.print(f"{name}: {value}", highlight=False)
     for note in values["notes"]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     console.print(f"written to [bold]{folder}[/bold]: elastic.json, relaxed.xyz, report.html", highlight=False, soft_wrap=True)
@@ -125,7 +125,7 @@ def eos(
     report = Report(
         title=f"Equation of state of {atoms.get_chemical_formula()}",
         subtitle=structure.name,
-        facts={name.replace("_", " "): f"{value:.6g}" for name, value in values.items()},
+        facts=_facts(values, 6),
         versions=installed_versions(),
         movies=[_picture(atoms)],
         extra={"Energy and pressure": eos_figure(curve, len(atoms))},
@@ -139,6 +139,18 @@ def eos(
     )  # fmt: skip
     console.print(f"written to [bold]{folder}[/bold]: eos.json, points.csv, relaxed.xyz, report.html", highlight=False)
     return curve
+
+
+UNITS = {"_A3": " Å³", "_eV": " eV", "_GPa": " GPa", "_g_cm3": " g/cm³"}
+
+
+def _facts(values: dict[str, Any], digits: int) -> dict[str, str]:
+    """Names for reading, with the unit behind the number."""
+    facts = {}
+    for name, value in values.items():
+        ending = next((ending for ending in UNITS if name.endswith(ending)), "")
+        facts[name.removesuffix(ending).replace("_", " ")] = f"{value:.{digits}g}{UNITS.get(ending, '')}"
+    return facts
 
 
 def _earlier(model: Any, relaxed: Path, table: Path) -> tuple[ase.Atoms, list[tuple[float, float]]]:
@@ -248,7 +260,7 @@ def _html_table(matrix: torch.Tensor) -> str:
 
 
 def _elastic_report(folder: Path, structure: Path, atoms: ase.Atoms, found: Elasticity, values: dict[str, Any]) -> None:
-    facts = {name.replace("_", " "): f"{value:.4g}" for name, value in values["polycrystal"].items()}
+    facts = _facts(values["polycrystal"], 4)
     facts["stress that was left"] = f"{float(found.stress.abs().max()):.2g} GPa"
     report = Report(
         title=f"Elastic constants of {atoms.get_chemical_formula()}",
