@@ -62,23 +62,26 @@ def differences(name: str, python: str) -> dict[str, float]:
     return found
 
 
-def together() -> int:
-    """Numbers of mace and nequip in one process on tesseral, against each alone on the e3nn that it pins."""
+def together(mace: str = "0.4", nequip: str = "0.6") -> int:
+    """Numbers of mace and nequip in one process on tesseral, against each alone on the e3nn that it pins: how many disagree.
+
+    The conventions are those that tesseral is told, so that a test can tell it wrong ones.
+    """
     try:
         both, alone = os.environ["TESSERAL_CLIENT_TOGETHER"], {name: interpreter(name) for name in ("mace", "nequip")}
     except (KeyError, FileNotFoundError) as missing:
         print(f"left out: {missing}; TESSERAL_CLIENT_TOGETHER is a python that has mace-torch (--no-deps) and nequip")
         return 0
-    failed = False
+    failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        _run(both, "mace,nequip", "tesseral", "mace=0.4", folder)
+        _run(both, "mace,nequip", "tesseral", f"mace={mace},nequip={nequip}", folder)
         for name, python in alone.items():
             _run(python, name, "e3nn", CLIENTS[name].convention, f"{folder}/{name}")
             ours, theirs = (dict(np.load(f"{folder}/{name}/numbers_of_{side}.npz")) for side in ("tesseral", "e3nn"))
             worst = {k: float(np.abs(ours[k] - theirs[k]).max() / np.abs(theirs[k]).max()) for k in ours}
             print(f"{name}, together: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()), flush=True)
             failed |= not within(worst)
-    return int(failed)
+    return failed
 
 
 def _run(python: str, name: str, side: str, convention: str, folder: str) -> None:

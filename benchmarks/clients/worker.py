@@ -1,6 +1,7 @@
 """One side of a client, run by its interpreter: ``worker.py CLIENT SIDE numbers|time SIZE CONVENTION FOLDER``.
 
-CLIENT may be several, ``mace,nequip``, with CONVENTION ``mace=0.4``: then all live in one process, before any computes.
+CLIENT may be several, ``mace,nequip``, with CONVENTION ``mace=0.4,nequip=0.6``: then all live in one process, before any
+computes.
 
 *numbers* (float64): energies, forces, stress of a random model and of the other side's saved weights, and parameters after one
 step, written to FOLDER. *time* (float32): serves rounds of a training step and of an evaluation.
@@ -26,8 +27,7 @@ def main() -> None:
     if side == "tesseral":
         from tesseral.interfaces.e3nn import install
 
-        package, equals, value = convention.rpartition("=")
-        install({package: value} if equals else value)
+        install(dict(pair.split("=") for pair in convention.split(",")) if "=" in convention else convention)
     if side == "free":
         from benchmarks.clients.free import make_free
 

@@ -9,6 +9,7 @@ import torch
 from sevenn._const import DEFAULT_DATA_CONFIG, DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG
 from sevenn.atom_graph_data import AtomGraphData
 from sevenn.model_build import build_E3_equivariant_model
+from sevenn.nn.node_embedding import OnehotEmbedding
 from sevenn.train.dataload import unlabeled_atoms_to_graph
 from sevenn.util import chemical_species_preprocess
 
@@ -26,11 +27,21 @@ def problem(size: str, dtype: torch.dtype, seed: int) -> Problem:
     config = copy.deepcopy(DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG) | copy.deepcopy(DEFAULT_DATA_CONFIG)
     config |= {
         "cutoff": 5.0, "channel": channels, "lmax": lmax, "is_parity": True, "num_convolution_layer": layers,
-        "shift": 0.0, "scale": 1.0, "conv_denominator": 25.0, KEY.IS_TRAIN_SHIFT_SCALE: False,
+        "shift": 0.0, "scale": 1.0, "conv_denominator": 25.0, KEY.TRAIN_SHIFT_SCALE: False,
         **chemical_species_preprocess(["Na", "Cl", "K"]),
     }  # fmt: skip
     model = build_E3_equivariant_model(config)
     model.set_is_batch_data(False)
+
+    def cast(layer, _, data):  # sevenn's one-hot types are float32 whatever the model is
+        for key in (layer.key_output, layer.key_additional_output):
+            if key is not None:
+                data[key] = data[key].to(dtype)
+        return data
+
+    for layer in model.modules():
+        if isinstance(layer, OnehotEmbedding):
+            layer.register_forward_hook(cast)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def run(training: bool) -> dict:
