@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from tesseral.graph import Graph
@@ -75,6 +75,12 @@ class MACESettings(BaseModel):
     head: str = Field("", description="the energy that it gives when called (empty: the first)")
     species: tuple[AtomicNumber, ...] = Field((), description="atomic numbers that the model knows (empty: those of the data)")
     num_neighbors: float | None = Field(None, gt=0, description="mean number of neighbours (empty: that of the data)")
+
+    @field_validator("hidden")
+    @classmethod
+    def _are_irreps(cls, hidden: str) -> str:
+        Irreps(hidden)
+        return hidden
 
     def orders(self) -> tuple[int, ...]:
         """Correlation of each layer."""
