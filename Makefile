@@ -9,8 +9,8 @@ demo: $(VENV)/.installed
 	$(BIN)/tesseral demo --output demo/ --overwrite
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/pytest --jaxtyping-packages=tesseral,beartype.beartype -m "not compile"
-	$(BIN)/pytest -m compile -p no:jaxtyping
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --jaxtyping-packages=tesseral,beartype.beartype -m "not compile"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m compile -p no:jaxtyping
 	$(MAKE) wheel
 
 # The wheel, in an empty environment, passes its self-test.
