@@ -115,7 +115,7 @@ def merge_corrections(model: torch.nn.Module) -> torch.nn.Module:
     for module in list(model.modules()):
         if not parametrize.is_parametrized(module):
             continue
-        for name, found in list(module.parametrizations.items()):  # type: ignore[union-attr]
+        for name, found in list(module.parametrizations.items()):  # type: ignore[union-attr,operator]
             if any(isinstance(each, LowRank) for each in found):
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     return model
@@ -123,22 +123,20 @@ def merge_corrections(model: torch.nn.Module) -> torch.nn.Module:
 
 def _correct(model: torch.nn.Module, rank: int) -> None:
     """Put corrections on all matrices; a parameter of a list, as in a perceptron, belongs to the list."""
-    owners: dict[Tensor, tuple[torch.nn.Module, str]] = {}
+    owners: dict[Tensor, tuple[torch.nn.Module, str]] = {}  # keyed by identity, as tensors are
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             owners.setdefault(parameter, (module, name))
     places: dict[Tensor, list[tuple[tuple[int, ...], int]]] = {}
     for module in model.modules():
         for matrix in module.matrices() if isinstance(module, HasMatrices) else ():
-            parameter = matrix if matrix._base is None else matrix._base
-            place = tuple(matrix.shape), matrix.storage_offset() - parameter.storage_offset()
-            if parameter in owners and matrix.numel() and place not in places.setdefault(parameter, []):
-                places[parameter].append(place)
+            whole = matrix if matrix._base is None else matrix._base
+            place = tuple(matrix.shape), int(matrix.storage_offset() - whole.storage_offset())
+            if whole in owners and matrix.numel() and place not in places.setdefault(whole, []):
+                places[whole].append(place)
     if not places:
         raise ValueError(f"no layer of {type(model).__name__} has matrices, which lora would correct: train all of it")
-    for parameter, found in places.items():
-        module, name = owners[parameter]
-        parametrize.register_parametrization(
-            module, name, LowRank(parameter, sorted(found, key=lambda p: p[1]), rank), unsafe=True
-        )
+    for whole, found in places.items():
+        module, name = owners[whole]
+        parametrize.register_parametrization(module, name, LowRank(whole, sorted(found, key=lambda p: p[1]), rank), unsafe=True)
         module.parametrizations[name].original.requires_grad_(False)  # type: ignore[index,union-attr]
