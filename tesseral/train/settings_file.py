@@ -237,7 +237,7 @@ def _resolve(settings_class: type[BaseModel], location: tuple) -> tuple[list[str
     return keys, model
 
 
-def _names(settings_class: type[BaseModel], location: tuple) -> list[str]:
+def _names(settings_class: type[BaseModel], location: tuple | list[str]) -> list[str]:
     """The names among which a section chooses its class."""
     classes: list[type[BaseModel]] = [settings_class]
     for part in location:
