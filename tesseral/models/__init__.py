@@ -4,6 +4,7 @@
 allegro         strictly local: a sum over pairs of neighbours
 egnn            messages of invariants, and points that move
 equiformer_v2   attention in the frames of the edges, high degrees
+l1net           properties of molecules, by heads that know how they transform; no energy model
 mace            messages of many-body order
 nequip          an E(3)-equivariant message-passing network
 painn           scalars and vectors
