@@ -50,6 +50,8 @@ class RadialEmbedding(nn.Module):
 
     def __init__(self, basis: nn.Module, cutoff: nn.Module, knots: int = 0) -> None:
         super().__init__()
+        if 0 < knots < 16:
+            raise ValueError(f"radial_knots is {knots}: so few make forces jump; take 0 for no splines, or 128")
         self.basis, self.cutoff = basis, cutoff
         self.knots = Knots(knots, float(cutoff.cutoff)) if knots else None  # type: ignore[arg-type]
         self._functions = None
