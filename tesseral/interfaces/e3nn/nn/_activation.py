@@ -29,7 +29,15 @@ class Activation(nn.Module):
         out = [(mul, ir if act is None else _after(act, ir)) for (mul, ir), act in zip(self.irreps_in, normalized, strict=True)]
         self.irreps_out = Irreps(out)
         self.acts = nn.ModuleList(normalized)  # type: ignore[arg-type]  # None marks the identity
+        self._set_paths()
+
+    def _set_paths(self) -> None:
         self.paths = [(mul, (ir.l, ir.p), act) for (mul, ir), act in zip(self.irreps_in, self.acts, strict=True)]
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if "paths" not in state:  # a pickle of e3nn 0.4
+            self._set_paths()
 
     def forward(self, features: Tensor, dim: int = -1) -> Tensor:
         pieces = features.split([mul * (2 * l + 1) for mul, (l, _), _ in self.paths], dim)

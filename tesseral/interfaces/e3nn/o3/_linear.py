@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tesseral.interfaces.e3nn._pickles import take_over
 from tesseral.interfaces.e3nn.o3._irreps import Irreps
 from tesseral.interfaces.e3nn.util.jit import compile_mode
 from tesseral.ops.layout import to_layout
@@ -119,6 +120,29 @@ class Linear(nn.Module):
         operation = linear if self._channels is None else linear_with_channels
         y = operation(x, weight, self._plan, bias if self.bias_numel else None)
         return to_layout(y, self.irreps_out, "ir_mul", "mul_ir")
+
+    def __setstate__(self, state: dict) -> None:
+        if "_plan" in state:
+            return super().__setstate__(state)
+        # a pickle of e3nn's own layer, which does not say how its paths were normalised: by the one that gives their weights
+        given = state["instructions"]
+        ends = (state["irreps_in"], state["irreps_out"])
+        ways: dict[str, Any] = {name: state[name] for name in ("internal_weights", "shared_weights")}
+        ways["instructions"] = [(i.i_in, i.i_out) for i in given if i.i_in >= 0]
+        ways["biases"] = [any(i.i_in < 0 and i.i_out == k for i in given) for k in range(len(ends[1]))]
+        weight = state["_parameters"].get("weight")
+        if weight is not None and weight.ndim == 3:
+            ways["f_in"], ways["f_out"] = weight.shape[:2]
+        for normalization in ("element", "path"):
+            with torch.random.fork_rng(devices=()):
+                Linear.__init__(self, *ends, path_normalization=normalization, **ways)
+            pairs = zip(given, self.instructions, strict=True)
+            if all(a[:2] == b[:2] and math.isclose(a.path_weight, b.path_weight, rel_tol=1e-12) for a, b in pairs):
+                return take_over(self, state)
+        raise ValueError(
+            f"the pickled linear map {ends[0]} -> {ends[1]} has the path weights {[i.path_weight for i in given]}, which no "
+            "normalisation gives: load its state dict into a new layer"
+        )
 
     def weight_view_for_instruction(self, instruction: int, weight: Tensor | None = None) -> Tensor:
         """The weights of one path, as a view of the shape ``path_shape`` after the batch axes."""

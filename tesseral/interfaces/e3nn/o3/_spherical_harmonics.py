@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tesseral import ops
@@ -42,6 +43,11 @@ class SphericalHarmonics(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.spherical_harmonics(self._ls_list, x, self.normalize, self.normalization)
+
+
+def _spherical_harmonics(lmax: int, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """The polynomials of all degrees up to ``lmax``, ``component`` normalised: pickles of e3nn 0.6 name this function."""
+    return ops.spherical_harmonics(list(range(lmax + 1)), torch.stack([x, y, z], dim=-1), False, "component")
 
 
 def spherical_harmonics(l: Any, x: Tensor, normalize: bool, normalization: str = "integral") -> Tensor:

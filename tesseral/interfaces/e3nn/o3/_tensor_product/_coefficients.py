@@ -6,12 +6,15 @@ either direction; and in what is loaded they tell the sign convention of the wei
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tesseral import o3
+from tesseral.interfaces.e3nn._convention import convention
+from tesseral.interfaces.e3nn.util.codegen._mixin import from_bytes
 from tesseral.o3.clebsch_gordan import Convention, wigner_3j_array
 from tesseral.ops.tensor_product import Instruction
 
@@ -82,6 +85,14 @@ def detect(state: Mapping[str, Tensor], prefix: str) -> Convention | None:
     if len(told) > 1:
         raise ValueError(f"{told['0.6']} has the convention 0.6 but {told['0.4']} has 0.4: a layer has one")
     return next(iter(told), None)
+
+
+def convention_of(pickled: Mapping[str, Any]) -> Convention:
+    """That of the tensors in the generated code that e3nn pickled with a layer; that of the builder, where they tell none."""
+    tensors: dict[str, Tensor] = {}
+    for name, data in pickled.get("__codegen__", {}).items():
+        tensors |= {f"{name}.{key}": value for key, value in from_bytes(data).state_dict().items()}
+    return detect(tensors, "") or convention()
 
 
 def _channels(pairs: int) -> int:

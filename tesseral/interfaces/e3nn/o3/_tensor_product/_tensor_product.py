@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tesseral.interfaces.e3nn._convention import convention
+from tesseral.interfaces.e3nn._convention import convention, using
 from tesseral.interfaces.e3nn._optimization import get_optimization_defaults
+from tesseral.interfaces.e3nn._pickles import take_over
 from tesseral.interfaces.e3nn.o3._irreps import Irreps
-from tesseral.interfaces.e3nn.o3._tensor_product._coefficients import Constants, detect
+from tesseral.interfaces.e3nn.o3._tensor_product._coefficients import Constants, convention_of, detect
 from tesseral.interfaces.e3nn.o3._tensor_product._instruction import Instruction
 from tesseral.interfaces.e3nn.o3._tensor_product._scalars import scalar_product
 from tesseral.interfaces.e3nn.o3._tensor_product._visualize import visualize
@@ -152,6 +153,17 @@ class TensorProduct(nn.Module):
     def visualize(self, weight: Tensor | None = None, plot_weight: bool = True, aspect_ratio: Any = 1, ax: Any = None) -> tuple:
         """Draw the paths between the blocks, see :func:`~._visualize.visualize`; (figure, axes)."""
         return visualize(self, weight, plot_weight, aspect_ratio, ax)
+
+    def __setstate__(self, state: dict) -> None:
+        if "_plan" in state:
+            return super().__setstate__(state)
+        # a pickle of e3nn's own layer: its path weights are the coefficients, whatever normalisation they came from
+        paths = [(*tuple(i)[:5], i.path_weight**2) for i in state["instructions"]]
+        ends = (state["irreps_in1"], state["irreps_in2"], state["irreps_out"])
+        ways = {name: state[name] for name in ("internal_weights", "shared_weights")}
+        with using(convention_of(state)), torch.random.fork_rng(devices=()):
+            TensorProduct.__init__(self, *ends, paths, irrep_normalization="none", path_normalization="none", **ways)
+        take_over(self, state)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: Any) -> None:
         found = detect(state_dict, prefix)

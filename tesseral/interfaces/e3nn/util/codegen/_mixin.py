@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 from typing import Any
 
 import torch
@@ -36,8 +37,8 @@ class CodeGenMixin:
         else:
             self.__dict__.update(state)
         if generated is not None:
-            for name, (kind, data) in generated.items():
-                setattr(self, name, _from_bytes(kind, data))
+            for name, data in generated.items():
+                setattr(self, name, from_bytes(data))
             self.__codegen__ = list(generated)
 
 
@@ -49,9 +50,13 @@ def _to_bytes(module: Any) -> tuple[str, bytes]:
     return "fx", pickle.dumps(module)
 
 
-def _from_bytes(kind: str, data: bytes) -> Any:
+def from_bytes(pickled: bytes | tuple[str, bytes]) -> Any:
+    """A module out of what e3nn 0.4 (bytes of TorchScript) or 0.6 (their kind, and they) keeps of it."""
+    kind, data = ("torchscript", pickled) if isinstance(pickled, bytes) else pickled
     if kind == "fx":
         return pickle.loads(data)
     if kind == "torchscript":
-        return torch.jit.load(io.BytesIO(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is; pickles of e3nn 0.4 remain
+            return torch.jit.load(io.BytesIO(data))
     raise NotImplementedError(f"generated code of the unknown kind {kind!r}")
