@@ -11,7 +11,7 @@ from nequip.utils.global_state import set_global_state
 from benchmarks.clients.problems import Problem, crystal
 
 NAMES = ["Cl", "K", "Na"]
-SIZES = {"small": (1, 2, 8, 2), "full": (2, 4, 32, 2)}  # repeats of the cell, layers, channels, lmax
+SIZES = {"small": (1, 4, 8, 2), "full": (2, 4, 32, 2)}  # repeats of the cell, layers, channels, lmax
 
 
 def inputs_of(repeat: int) -> dict:
