@@ -1,4 +1,4 @@
-"""Predicted charges: the energy of the ions they are in a crystal that is known, forces, stress, and what they learn from."""
+"""Predicted charges: invariant, of the right sum, and the energy of the ions they are in a crystal that is known."""
 
 import ase.build
 import numpy as np
@@ -35,6 +35,21 @@ def test_a_network_without_charges_leaves_ions():
     crystal = ase.build.bulk("NaCl", "rocksalt", a=5.2)
     energy = float(net(build_graph(crystal, net.cutoff)).detach())
     assert energy == pytest.approx(-1.7475645946 * COULOMB / 2.6, abs=1e-4)
+
+
+def test_charges_and_energies_turn_with_the_crystal():
+    net, crystal = model(), rattled()
+    graph = build_graph(crystal, net.cutoff, charge=0.5)
+    charges = net.charges(graph).detach()
+    assert float(charges.sum()) == pytest.approx(0.5)
+    assert (charges - 0.25).abs().max() > 0.05
+    turned = crystal.copy()
+    turned.rotate(50, (1, 2, 3), rotate_cell=True)
+    turned.set_cell(-turned.cell.array)
+    turned.positions *= -1
+    other = build_graph(turned, net.cutoff, charge=0.5)
+    torch.testing.assert_close(net.charges(other).detach(), charges, atol=1e-8, rtol=0)
+    torch.testing.assert_close(net(other), net(graph), atol=1e-7, rtol=0)
 
 
 def test_forces_and_stress_are_derivatives():

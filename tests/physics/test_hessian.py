@@ -7,7 +7,15 @@ import torch
 
 from tesseral.graph import build_graph, collate
 from tesseral.physics.forces import energy_and_forces, forces_of
-from tesseral.physics.hessian import asymmetry, hessian, hessian_vector_products, hessians, impose_sum_rule, sum_rule_error
+from tesseral.physics.hessian import (
+    asymmetry,
+    hessian,
+    hessian_vector_products,
+    hessians,
+    impose_sum_rule,
+    rotation_rule_error,
+    sum_rule_error,
+)
 from tests.physics.test_forces import molecule, oxide
 from tests.physics.toys import LennardJones, ManyBody, graph_of, network
 
@@ -91,6 +99,23 @@ def test_sum_rule_is_imposed():
     assert asymmetry(repaired) < 1e-13
     torch.testing.assert_close(impose_sum_rule(exact), exact)
     assert (repaired - exact).norm() < (noisy - exact).norm()
+
+
+def test_turning_a_molecule_turns_its_forces():
+    # Away from rest, where the forces do not vanish and the rule needs its second term.
+    model, graph = ManyBody(), graph_of(molecule(), ManyBody())
+    matrix, forces = hessian(model, graph), energy_and_forces(model, graph).forces
+    assert forces.abs().max() > 0.1
+    assert rotation_rule_error(matrix, graph.positions, forces) < 1e-10
+    assert rotation_rule_error(matrix, graph.positions + 7.0, forces) < 1e-10  # about any origin
+    assert rotation_rule_error(matrix, graph.positions, 0 * forces) > 0.1
+    assert rotation_rule_error(matrix, graph.positions, -forces) > 0.1
+
+    def in_a_field(g):  # of a wall, which knows directions
+        return model(g) + 0.5 * g.positions[:, 0].square().sum()
+
+    outside, pushed = hessian(in_a_field, graph), energy_and_forces(in_a_field, graph).forces
+    assert rotation_rule_error(outside, graph.positions, pushed) > 0.1
 
 
 @pytest.mark.parametrize("chunk", [1, 5])
