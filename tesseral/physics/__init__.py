@@ -15,6 +15,9 @@
 | moduli | what elastic constants mean: polycrystals, stability, sound |
 | eos | equations of state |
 | vibrations | frequencies and normal modes |
+| normal_modes | normal modes by irreps of the point group, activities, infrared and Raman intensities |
+| spectra | lines with a width, spectra of trajectories |
+| electric | responses to a field: dipole, polarizability, Born charges |
 | selftest | symmetry, derivatives, smoothness, extensivity and conservation, measured on one model |
 | dynamics | molecular dynamics with ASE: trajectories that survive a kill, explosions that are named, drift |
 | trajectory | frames that are appended whole and read back after a kill |
