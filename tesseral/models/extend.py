@@ -46,7 +46,7 @@ def extend_species(
     if known or not new:
         raise ValueError(f"the model knows {', '.join(map(str, known))} already: name only new atomic numbers" if known else
                          "no atomic numbers are given: name those to add")  # fmt: skip
-    parents = {z: (like or {}).get(z, min(old, key=lambda a, z=z: (abs(a - z), a))) for z in new}
+    parents = {z: (like or {}).get(z, min((abs(a - z), a) for a in old)[1]) for z in new}
     foreign = sorted({parent for parent in parents.values() if parent not in old})
     if foreign:
         raise ValueError(f"like names {foreign}, but the model knows {', '.join(map(str, old))}: choose among these")

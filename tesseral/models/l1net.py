@@ -83,6 +83,8 @@ class L1Net(torch.nn.Module):
 
     masses: Tensor
 
+    references: Tensor
+
     def __init__(
         self,
         settings: L1NetSettings,
