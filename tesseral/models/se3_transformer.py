@@ -88,7 +88,7 @@ class SE3TransformerLayer(torch.nn.Module):
         messages = tensor_product(x[edges.source], harmonics, self.radial(edges.radial), self.plan)
         keys, values, queries = (self._by_head(t) for t in (self.key(messages), self.value(messages), self.query(x)))
         logits = (keys * queries[edges.destination]).sum((1, 3)) / math.sqrt(keys.shape[1] * keys.shape[3])
-        attention = scatter_softmax(logits, edges.destination, x.shape[0], edges.envelope)
+        attention = scatter_softmax(logits, edges.destination, x.shape[0], edges.envelope.expand_as(logits))
         y = gather_sum(values * attention[:, None, :, None], edges, x.shape[0]).flatten(1) + self.of_self(x)
         first = torch.nn.functional.silu(y[:, : self.channels])
         return first if self.of_norms is None else torch.cat([first, self.of_norms(y[:, self.channels :])], dim=1)
