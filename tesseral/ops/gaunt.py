@@ -64,7 +64,7 @@ class GauntPlan:
     lmax1: int
     lmax2: int
     lmax_out: int
-    method: Method = "grid"
+    method: str = "grid"
 
     def __post_init__(self) -> None:
         if min(self.lmax1, self.lmax2, self.lmax_out) < 0:

@@ -66,7 +66,7 @@ class LowRank(torch.nn.Module):
         )
 
 
-def choose_parameters(model: torch.nn.Module, part: Part = "all", *, rank: int = 4) -> int:
+def choose_parameters(model: torch.nn.Module, part: str = "all", *, rank: int = 4) -> int:
     """Let only this part of a model be trained, and return the number of parameters that will be.
 
     ``"readout"`` are the modules of the model named ``readout`` or ``readouts``; ``"lora"`` freezes all weights and puts

@@ -109,8 +109,7 @@ class OptimizerSettings(Strict):
 
     name: Literal["adam", "adamw", "amsgrad", "muon"] = Field(
         default="muon",
-        description="muon (orthogonal steps for matrices, Adam's for the rest), adam, adamw, or amsgrad (Adam with its "
-        "maximum of second moments)",
+        description="muon (orthogonal steps for matrices), adam, adamw, amsgrad",
     )
     lr: float = Field(default=0.01, gt=0, description="learning rate before the schedule")
     betas: Annotated[tuple[float, float], Strictly(False)] = Field(

@@ -304,7 +304,7 @@ def commented_yaml(settings: type[BaseModel] | BaseModel, width: int = 100) -> s
 
     >>> from tesseral.train.settings import OptimizerSettings
     >>> print(commented_yaml(OptimizerSettings).splitlines()[1])
-    name: amsgrad
+    name: muon
     """
     return "\n".join(_lines(settings, "", width)) + "\n"
 

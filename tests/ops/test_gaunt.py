@@ -39,14 +39,14 @@ def by_paths(plan: GauntPlan, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("method", ["grid", "fourier"])
 @pytest.mark.parametrize("degrees", DEGREES, ids=str)
 def test_equals_the_product_of_the_even_paths(degrees: tuple[int, int, int], method: str) -> None:
-    plan = GauntPlan(*degrees, method)  # type: ignore[arg-type]
+    plan = GauntPlan(*degrees, method)
     x, y = signals(plan)
     torch.testing.assert_close(gaunt_product(plan, x, y), by_paths(plan, x, y), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["grid", "fourier"])
 def test_is_the_product_of_functions(method: str) -> None:
-    plan = GauntPlan(2, 1, 3, method)  # type: ignore[arg-type]
+    plan = GauntPlan(2, 1, 3, method)
     x, y = signals(plan)
     points = torch.nn.functional.normalize(torch.randn(10, 3, dtype=torch.float64), dim=1)
 
@@ -83,11 +83,11 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="must be 0 or more"):
         GauntPlan(1, -1, 1)
     with pytest.raises(ValueError, match="expected 'grid' or 'fourier'"):
-        GauntPlan(1, 1, 1, "healpix")  # type: ignore[arg-type]
+        GauntPlan(1, 1, 1, "healpix")
 
 
 def function(method: str):
-    plan = GauntPlan(2, 1, 2, method)  # type: ignore[arg-type]
+    plan = GauntPlan(2, 1, 2, method)
     return lambda dtype: Flat(plan)
 
 

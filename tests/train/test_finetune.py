@@ -54,7 +54,7 @@ def test_corrections_of_every_model(name: str) -> None:
     assert float(found) < (1e-5 if name == "equiformer_v2" else 1e-9)  # its grid on the sphere is as good as this
     merge_corrections(model)
     assert not corrected(model)
-    assert list(model.state_dict()) == names
+    assert sorted(model.state_dict()) == sorted(names)
     merged = energy_and_forces(model, GRAPH)
     torch.testing.assert_close(merged.energy, changed.energy, rtol=0, atol=1e-12)
     torch.testing.assert_close(merged.forces, changed.forces, rtol=0, atol=1e-12)
@@ -117,7 +117,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="merge_corrections"):
         choose_parameters(model, "all")
     with pytest.raises(ValueError, match="'heads', expected"):
-        choose_parameters(model_of("nequip"), "heads")  # type: ignore[arg-type]
+        choose_parameters(model_of("nequip"), "heads")
     with pytest.raises(ValueError, match="no readout"):
         choose_parameters(torch.nn.Linear(2, 2), "readout")
     with pytest.raises(ValueError, match="has matrices"):

@@ -14,6 +14,7 @@ from tesseral.nn.extract import runs_of, taken
 class Extract(nn.Module):
     """Several features made of blocks of one.
 
+    >>> import torch
     >>> extract = Extract("1e + 0e + 0e", ["0e", "0e"], [(1,), (2,)])
     >>> [y.shape for y in extract(torch.zeros(5))]
     [torch.Size([1]), torch.Size([1])]
