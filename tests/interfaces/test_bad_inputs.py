@@ -15,7 +15,8 @@ from tesseral.models import build, files, parse_settings
 from tests.data.made import crystal, ethanol, isolated_atoms
 from tests.interfaces.test_cli import command
 
-SETTINGS = "data: {train: good.xyz}\nmodel: {name: nequip, cutoff: 3.0, layers: 1, channels: 4}\nmax_epochs: 1\ntensorboard: false\n"
+MODEL = "{name: nequip, cutoff: 3.0, layers: 1, channels: 4}"
+SETTINGS = f"data: {{train: good.xyz}}\nmodel: {MODEL}\nmax_epochs: 1\ntensorboard: false\n"
 RUN = ("train", "settings.yaml", "--output", "new")
 CHANGED = {  # frames spoilt by a function of a frame and its index
     "bohr.xyz": lambda atoms, _: (atoms.set_cell(atoms.cell / 0.529), setattr(atoms, "positions", atoms.positions / 0.529)),
