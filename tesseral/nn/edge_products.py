@@ -40,12 +40,13 @@ class WeightedHarmonics(nn.Module):
             raise ValueError(f"harmonics have multiplicity 1 everywhere; got {self.irreps_sh}")
         self.irreps_out = Irreps([(channels, ir) for _, ir in self.irreps_sh])
         self.weight_numel = channels * len(self.irreps_sh)
-        self._degrees = tuple(ir.l for _, ir in self.irreps_sh)
+        degrees = tuple(ir.l for _, ir in self.irreps_sh)
+        self._weighted = _weighting(degrees, channels, factor, ITEM)
+        self._summed = _weighting(degrees, channels, factor, "destination")
 
     def forward(self, y: Float[Tensor, "edges sh"], w: Float[Tensor, "edges weights"]) -> Float[Tensor, "edges features"]:
         """The features of each edge."""
-        program = _weighting(self._degrees, self.channels, self.factor, ITEM)
-        return multilinear(program, (y, w), (), (), self.backend)[0]
+        return multilinear(self._weighted, (y, w), (), (), self.backend)[0]
 
     def summed(
         self,
@@ -56,8 +57,7 @@ class WeightedHarmonics(nn.Module):
         pointers: Int64[Tensor, " pointers"] | None = None,
     ) -> Float[Tensor, "nodes features"]:
         """The sum over the edges that arrive at a node; ``pointers`` where the edges are sorted by destination."""
-        program = _weighting(self._degrees, self.channels, self.factor, "destination")
-        return multilinear(program, (y, w), (IndexMap(destination, None, pointers),), (nodes,), self.backend)[0]
+        return multilinear(self._summed, (y, w), (IndexMap(destination, None, pointers),), (nodes,), self.backend)[0]
 
     def extra_repr(self) -> str:
         return f"{self.irreps_sh} -> {self.irreps_out}, ir_mul, backend={self.backend!r}"
@@ -106,7 +106,8 @@ class NeighborhoodProduct(nn.Module):
             raise ValueError(f"{self.irreps_edge} times {self.irreps_node} gives nothing of {self.irreps_out}")
         shape = (len(self.paths), self.channels if coupled else 1)
         self.weight = nn.Parameter((2 * torch.rand(shape, dtype=dtype, device=device) - 1) * math.sqrt(3))
-        self._degrees = tuple(tuple(ir.l for _, ir in irreps) for irreps in (self.irreps_edge, self.irreps_node, self.irreps_out))
+        edge, node, out = (tuple(ir.l for _, ir in irreps) for irreps in (self.irreps_edge, self.irreps_node, self.irreps_out))
+        self._program = _product(edge, node, out, self.paths, self.channels)
 
     def forward(
         self,
@@ -116,10 +117,9 @@ class NeighborhoodProduct(nn.Module):
         pointers: Int64[Tensor, " nodes+1"] | None = None,
     ) -> Float[Tensor, "edges out"]:
         """Features of the edges from their own and those of the node at which they arrive."""
-        program = _product(*self._degrees, self.paths, self.channels)
         weight = self.weight.expand(-1, self.channels).reshape(1, -1)
         maps = (IndexMap(destination, None, pointers),)
-        return multilinear(program, (x, nodes, weight), maps, (nodes.shape[0],), self.backend)[0]
+        return multilinear(self._program, (x, nodes, weight), maps, (nodes.shape[0],), self.backend)[0]
 
     def extra_repr(self) -> str:
         product = f"{self.irreps_edge} x {self.irreps_node} -> {self.irreps_out}"

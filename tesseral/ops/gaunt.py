@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -65,12 +65,16 @@ class GauntPlan:
     lmax2: int
     lmax_out: int
     method: str = "grid"
+    matrices: ClassVar[tuple[tuple[Tensor, Tensor], ...]] = ()  # of the grid; an instance has its own
 
     def __post_init__(self) -> None:
         if min(self.lmax1, self.lmax2, self.lmax_out) < 0:
             raise ValueError(f"degrees must be 0 or more, got {self.lmax1}, {self.lmax2}, {self.lmax_out}")
         if self.method not in ("grid", "fourier"):
             raise ValueError(f"unknown method {self.method!r}: expected 'grid' or 'fourier'")
+        if self.method == "grid":
+            matrices = tuple(_grid_matrices(lmax, self.grid) for lmax in (self.lmax1, self.lmax2, self.lmax_out))
+            object.__setattr__(self, "matrices", matrices)
 
     @property
     def grid(self) -> SphereGrid:
@@ -125,7 +129,7 @@ def natural_irreps(lmax: int, channels: int) -> Irreps:
 
 
 def _by_grid(plan: GauntPlan, x: Tensor, y: Tensor) -> Tensor:
-    first, second, last = (_grid_matrices(lmax, plan.grid) for lmax in (plan.lmax1, plan.lmax2, plan.lmax_out))
+    first, second, last = plan.matrices
     values = (first[0].to(x) @ x) * (second[0].to(y) @ y)
     return last[1].to(values) @ values
 
