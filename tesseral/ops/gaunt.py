@@ -72,9 +72,8 @@ class GauntPlan:
             raise ValueError(f"degrees must be 0 or more, got {self.lmax1}, {self.lmax2}, {self.lmax_out}")
         if self.method not in ("grid", "fourier"):
             raise ValueError(f"unknown method {self.method!r}: expected 'grid' or 'fourier'")
-        if self.method == "grid":
-            matrices = tuple(_grid_matrices(lmax, self.grid) for lmax in (self.lmax1, self.lmax2, self.lmax_out))
-            object.__setattr__(self, "matrices", matrices)
+        matrices = tuple(_grid_matrices(lmax, self.grid) for lmax in (self.lmax1, self.lmax2, self.lmax_out))
+        object.__setattr__(self, "matrices", matrices)
 
     @property
     def grid(self) -> SphereGrid:
