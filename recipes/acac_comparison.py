@@ -5,9 +5,10 @@
 
 Peers live in environments of their own (nequip and mace-torch cannot share one); leave one out and it is not run. Runs go one
 after another, so that each has the machine for itself. Settings were chosen on the validation frames; each model sees the test
-files once, after training. On a machine that is not idle, --peers-by-processor gives the peers their minutes as processor time of
-one thread instead of wall-clock time, which favours them; tesseral's schedule follows the clock. Published, for the full training times: NequIP 0.81 meV / 5.9 meV/Å at 300 K, 6.04 / 27.8 at 600 K;
-MACE 0.9 / 5.1 and 4.6 / 22.4 (Batatia et al., arXiv:2206.07697, table 3).
+files once, after training. On a machine that is not idle, --peers-by-processor counts the peers' minutes as processor time of one
+thread instead of wall-clock time, which favours them; tesseral's schedule follows the clock. Published, for the full training
+times: NequIP 0.81 meV / 5.9 meV/Å at 300 K, 6.04 / 27.8 at 600 K; MACE 0.9 / 5.1 and 4.6 / 22.4 (Batatia et al.,
+arXiv:2206.07697, table 3).
 """
 
 import argparse
