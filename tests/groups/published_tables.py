@@ -1,5 +1,5 @@
-"""Character tables as printed in textbooks (Cotton, Chemical Applications of Group Theory; Altmann and Herzig, Point-Group Theory
-Tables; Bilbao Crystallographic Server), conjugate pairs of complex irreps added up.
+"""Character tables in the form of the textbooks (Cotton, Chemical Applications of Group Theory), conjugate pairs of complex irreps
+added up. They were typed; test_tables_elsewhere.py compares with tables that were not.
 
 Groups with an inversion or an odd prism's horizontal mirror are printed as direct products, and given as such here.
 """
