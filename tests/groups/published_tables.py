@@ -1,5 +1,6 @@
-"""Character tables in the form of the textbooks (Cotton, Chemical Applications of Group Theory), conjugate pairs of complex irreps
-added up. They were typed; test_tables_elsewhere.py compares with tables that were not.
+"""Character tables in the form of textbooks (Cotton, Chemical Applications of Group Theory), conjugate pairs of irreps added up.
+
+They were typed; test_tables_elsewhere.py compares with tables that were not.
 
 Groups with an inversion or an odd prism's horizontal mirror are printed as direct products, and given as such here.
 """
