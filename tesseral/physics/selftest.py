@@ -282,7 +282,8 @@ def _derivatives(subject: _Subject) -> Found:
 def _smooth_cutoff(subject: _Subject) -> Found:
     r"""Jumps of the energy and its derivatives while the pair of atoms nearest to the cutoff crosses it.
 
-    With the difference :math:`j(δ)` over the crossing, :math:`2 j(δ/2) - j(δ)` has no linear term: what is left is the jump.
+    The difference over the crossing is :math:`j(δ) = J + a δ + b δ^3 + …`; :math:`(16 j(δ/4) - 10 j(δ/2) + j(δ))/7` has neither a
+    linear nor a cubic term, which is large where a force is rough but smooth: what is left is the jump J.
     """
     model, atoms, order = subject.exact, subject.atoms, subject.smoothness
     pair = _pair_near_cutoff(atoms, model.cutoff)
@@ -302,10 +303,10 @@ def _smooth_cutoff(subject: _Subject) -> Found:
         return float(prediction.energy[0]), prediction.forces, curvature
 
     differences = []
-    for size in (delta, delta / 2):
+    for size in (delta, delta / 2, delta / 4):
         outside, inside = at(size), at(-size)
         differences.append([torch.as_tensor(outside[k] - inside[k]) for k in range(3)])
-    jumps = [float((2 * near - far).abs().max()) for far, near in zip(*differences)]
+    jumps = [float((16 * nearest - 10 * near + far).abs().max()) / 7 for far, near, nearest in zip(*differences)]
     rounding = 10 * tolerance.forces * scale
     sharpest = 1e-3 if _dtype(model) == torch.float64 else 5e-2
     limits = [10 * tolerance.energy * max(len(atoms), 1), rounding, sharpest * scale]

@@ -9,6 +9,7 @@ from tesseral.graph import build_graph, collate
 from tesseral.groups.equivariance import Positions, equivariance_error
 from tesseral.models import files
 from tesseral.physics.forces import energy_and_forces
+from tesseral.physics.selftest import failures, selftest
 
 
 def disturbed(atoms: ase.Atoms, seed: int = 0) -> ase.Atoms:
@@ -38,11 +39,11 @@ def check_forces(model, folder) -> None:
     forces = energy_and_forces(model, graph_of(model, atoms)).forces
     direction, step = np.random.default_rng(1).standard_normal(forces.shape), 1e-4
     energies = []
-    for sign in (1, -1):
+    for steps in (1, -1, 2, -2):
         moved = atoms.copy()
-        moved.positions += sign * step * direction
+        moved.positions += steps * step * direction
         energies.append(model(graph_of(model, moved)).item())
-    slope = -(energies[0] - energies[1]) / (2 * step)
+    slope = -(8 * (energies[0] - energies[1]) - (energies[2] - energies[3])) / (12 * step)
     assert abs(slope - float((forces * torch.from_numpy(direction)).sum())) < 1e-5 * max(1.0, abs(slope))
     assert forces.abs().max() > 1e-4
 
@@ -73,6 +74,15 @@ def check_smoothness(model, folder) -> None:
         found.append((prediction.energy.item(), prediction.forces))
     assert abs(found[0][0] - found[1][0]) < 1e-7
     assert (found[0][1] - found[1][1]).abs().max() < 1e-6
+
+
+def check_second_derivatives(model, folder) -> None:
+    """No jumps, of second derivatives either, where a pair crosses the cutoff: among neighbours, or as the last one."""
+    pair = ase.Atoms("CO", positions=[(0, 0, 0), (0.9 * model.cutoff, 0.2, 0.1)])
+    for atoms in (disturbed(molecule("CH3CH2OH")), pair):
+        checks = selftest(model, [atoms], only=["smooth cutoff"])
+        assert {check.name for check in checks} == {f"smooth cutoff: {k}" for k in ("energy", "forces", "second derivatives")}
+        assert not failures(checks), failures(checks)
 
 
 def check_training(model, folder) -> None:
@@ -116,6 +126,7 @@ CHECKS = [
     check_batch,
     check_supercell,
     check_smoothness,
+    check_second_derivatives,
     check_training,
     check_file,
     check_precision,

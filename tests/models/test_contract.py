@@ -48,6 +48,14 @@ class Abrupt(NequIP):
         return super().forward(graph) + 1e-3 * graph.num_edges
 
 
+class Bent(NequIP):
+    """A pair term that vanishes at the cutoff with its slope, but not with its curvature."""
+
+    def forward(self, graph: Graph):
+        beyond = (self.cutoff - graph.edge_vectors().norm(dim=1)).clamp(min=0)
+        return super().forward(graph).index_add(0, graph.batch[graph.source], 0.1 * beyond.square())
+
+
 class Frozen(NequIP):
     def forward(self, graph: Graph):
         for parameter in self.parameters():
@@ -69,6 +77,7 @@ class Forgetful(NequIP):
         (Averaged, contract.check_batch),
         (Intensive, contract.check_supercell),
         (Abrupt, contract.check_smoothness),
+        (Bent, contract.check_second_derivatives),
         (Frozen, contract.check_training),
         (Forgetful, contract.check_file),
     ],

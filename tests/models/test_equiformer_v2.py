@@ -12,6 +12,7 @@ from tesseral.models import build, parse_settings, settings_of
 from tesseral.models.equiformer_v2 import EquiformerV2, EquiformerV2Settings
 from tesseral.models.files import load, save
 from tesseral.physics.forces import energy_and_forces
+from tests.models.contract import CHECKS
 
 E0 = {1: -13.0, 6: -1000.0, 8: -2000.0}
 
@@ -37,6 +38,11 @@ def error(model: EquiformerV2, group: str) -> float:
     found = equivariance_error(lambda r: model(graph.replace(positions=r)), Positions(), None, group, inputs=[graph.positions])
     print(found)
     return float(found)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_contract(check, tmp_path) -> None:
+    check(small(), tmp_path)
 
 
 def test_energy_is_invariant_under_rotation_reflection_and_translation() -> None:
