@@ -124,6 +124,11 @@ class EdgeAttention(torch.nn.Module):
             rotate_from_edges(self.plan_out, values, frames, edges.destination, x.shape[0], edges.pointers, backend)
         )
 
+    def matrices(self) -> list[Tensor]:
+        """The matrices of the mixings and of the attention, as views of the parameters."""
+        mixed = [matrix for weights in self.hidden_weights for matrix in mixing_matrices(self.hidden, weights)]
+        return [*mixed, *mixing_matrices(self.values, self.value_weights), self.logit_weights]
+
     def _attention(self, sides: tuple[Tensor, Tensor], edges: Edges, nodes: int) -> Float[Tensor, "edges heads"]:
         scale = 1 / math.sqrt(2 * self.invariants)
         logits = sum((side[:, : self.invariants] @ (w * scale) for side, w in zip(sides, self.logit_weights, strict=True)), 0.0)
@@ -163,8 +168,10 @@ class RadialNetwork(torch.nn.Module):
     def __init__(self, shape: Shape, outputs: int, factory: dict[str, Any]) -> None:
         super().__init__()
         width = shape.radial_channels
-        self.basis = torch.nn.Parameter(torch.randn(shape.num_basis, width, **factory))
-        self.ends = torch.nn.Parameter(0.1 * torch.randn(2, shape.num_species, width, **factory))
+        # What the norm sees comes from the species no less than from the length, which says nothing near the cutoff: a norm of
+        # something small would be a steep function of it, and the forces rough there.
+        self.basis = torch.nn.Parameter(torch.randn(shape.num_basis, width, **factory) / math.sqrt(shape.num_basis))
+        self.ends = torch.nn.Parameter(torch.randn(2, shape.num_species, width, **factory) / math.sqrt(2))
         self.norms = torch.nn.ModuleList([torch.nn.LayerNorm(width, **factory) for _ in range(2)])
         self.middle = torch.nn.Parameter(torch.randn(width, width, **factory) / math.sqrt(width))
         self.last = torch.nn.Parameter(torch.randn(width, outputs, **factory) / math.sqrt(0.36 * width))  # 0.36: mean of silu²
@@ -175,6 +182,10 @@ class RadialNetwork(torch.nn.Module):
         h = h + source[edges.species[edges.source]] + target[edges.species[edges.destination]]
         h = silu(self.norms[0](h)) @ self.middle
         return silu(self.norms[1](h)) @ self.last
+
+    def matrices(self) -> list[Tensor]:
+        """The matrices of the layers."""
+        return [self.basis, self.middle, self.last]
 
 
 class EdgeDegree(torch.nn.Module):
@@ -216,6 +227,10 @@ class SphereFeedForward(torch.nn.Module):
         x = self.first(x)
         return self.second(self._on_sphere(x) if self.gate is None else self.gate(x))
 
+    def matrices(self) -> list[Tensor]:
+        """The matrices of the perceptron on the sphere, if there is one; those of the linear maps are theirs."""
+        return [self.layers] if self.grid is not None else []
+
     def _on_sphere(self, x: Tensor) -> Tensor:
         assert self.grid is not None
         to_grid, from_grid = (t.to(x.device, x.dtype) for t in (self.grid.to_grid, self.grid.from_grid))
@@ -223,3 +238,18 @@ class SphereFeedForward(torch.nn.Module):
         points = silu((to_grid @ coefficients) @ self.layers[0])
         points = silu(points @ self.layers[1]) @ self.layers[2]
         return torch.cat([scalars, (from_grid[1:] @ points).flatten(1)], 1)
+
+
+def mixing_matrices(plan: MixingPlan, weight: Float[Tensor, " weights"]) -> list[Float[Tensor, "n m"]]:
+    """Views of the weights of a mixing, a matrix (channels in, channels out) for each pair of orders; real and imaginary apart.
+
+    >>> plan = MixingPlan(*(RotationPlan(irreps, 1, 1, True) for irreps in ("2x0e+1x1o", "3x1o")))
+    >>> [tuple(matrix.shape) for matrix in mixing_matrices(plan, torch.zeros(12))]
+    [(3, 3), (1, 3)]
+    """
+    found, at = [], 0
+    for n, m, is_complex in plan.sizes:
+        for _ in range(2 if is_complex else 1):
+            found.append(weight[at : at + n * m].view(n, m))
+            at += n * m
+    return found
