@@ -267,6 +267,23 @@ def lammps(
     launch(script, ranks, threads, arguments or ())
 
 
+@app.command()
+def export(
+    target: Annotated[str, typer.Argument(help="mliap: LAMMPS's `pair_style mliap unified`")],
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = Path("model.pickle"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
+) -> None:
+    """Write a model for another program; so far LAMMPS builds with ML-IAP and Python."""
+    from tesseral.interfaces.mliap import export_mliap
+
+    if target != "mliap":
+        raise ValueError(f"a model is written for mliap (LAMMPS's `pair_style mliap unified`), not for {target}")
+    _check_outputs(output, model, overwrite=overwrite)
+    elements = " ".join(export_mliap(model, output, overwrite=overwrite).element_types)
+    typer.echo(f"{output}: pair_style mliap unified {output} 0, with pair_coeff * * and elements among {elements}")
+
+
 @app.command(name="import")
 def import_(
     source: Annotated[str, typer.Argument(help="mace (a .model file) or nequip (a .ckpt file of nequip or Allegro)")],
