@@ -43,7 +43,16 @@ class BatchNorm(nn.Module):
         self.register_parameter("weight", nn.Parameter(torch.ones(count)) if affine else None)
         if include_bias:
             self.register_parameter("bias", nn.Parameter(torch.zeros(scalars)) if affine else None)
+        self._set_blocks()
+
+    def _set_blocks(self) -> None:
         self.irs = [(mul, ir.dim, ir.is_scalar()) for mul, ir in self.irreps]
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if "irs" not in state:  # a pickle of e3nn 0.4
+            self.include_bias = True
+            self._set_blocks()
 
     def forward(self, input: Tensor) -> Tensor:
         x = input.reshape(input.shape[0], -1, input.shape[-1])

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from tesseral.interfaces.e3nn._pickles import take_over
 from tesseral.interfaces.e3nn.o3._irreps import Irrep, Irreps
+from tesseral.interfaces.e3nn.util.codegen._mixin import from_bytes
 from tesseral.interfaces.e3nn.util.jit import compile_mode
 from tesseral.nn.extract import runs_of, taken
 
@@ -37,6 +40,15 @@ class Extract(nn.Module):
         assert x.shape[-1] == self.irreps_in.dim, f"features of {self.irreps_in} end in {self.irreps_in.dim}, got {x.shape}"
         pieces = tuple(taken(x, places) for places in self._places)
         return pieces[0] if self._squeeze else pieces
+
+    def __setstate__(self, state: dict) -> None:
+        if "_places" in state:
+            return super().__setstate__(state)
+        # a pickle of e3nn's own layer: whether it squeezes is known to its generated code alone
+        ends = (state["irreps_in"], state["irreps_outs"])
+        out = from_bytes(state["__codegen__"]["_compiled_forward"])(torch.zeros(ends[0].dim))
+        Extract.__init__(self, *ends, state["instructions"], squeeze_out=isinstance(out, Tensor))
+        take_over(self, state)
 
 
 @compile_mode("script")

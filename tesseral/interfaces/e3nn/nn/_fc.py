@@ -54,5 +54,8 @@ class FullyConnectedNet(nn.Sequential):
             variances = (variance_in if i == 0 else 1, variance_out if i == last else 1)
             setattr(self, f"layer{i}", _Layer(a, b, act if i < last or out_act else None, *variances))
 
+    def _make_tracing_inputs(self, n: int) -> list[dict]:
+        return [{"forward": (torch.randn(5, self.hs[0]),)} for _ in range(n)]
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}{self.hs}"

@@ -57,8 +57,17 @@ class Gate(nn.Module):
         self.act_scalars, self.act_gates = Activation(scalars, act_scalars), Activation(gates, act_gates)
         self.mul = ElementwiseTensorProduct(gated, self.act_gates.irreps_out)
         self.irreps_in, self.irreps_out = self.sc.irreps_in, self.act_scalars.irreps_out + self.mul.irreps_out
+        self._set_blocks()
+
+    def _set_blocks(self) -> None:
         blocks = zip(self.mul.irreps_in1, self.mul.irreps_in1.slices(), self.mul.irreps_in2.slices(), strict=True)
         self._blocks = tuple((a.start, a.stop, b.start, b.stop, ir.dim) for (_, ir), a, b in blocks)
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if "_blocks" not in state:  # a pickle of e3nn's own layer
+            self.irreps_in, self.irreps_out = state["_irreps_in"], state["_irreps_out"]
+            self._set_blocks()
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (..., irreps_out.dim) of features (..., irreps_in.dim)."""

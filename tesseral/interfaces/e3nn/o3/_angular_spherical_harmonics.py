@@ -21,6 +21,12 @@ class SphericalHarmonicsAlphaBeta(nn.Module):
     def forward(self, alpha: Tensor, beta: Tensor) -> Tensor:
         return spherical_harmonics_alpha_beta(self._ls, alpha, beta, normalization=self.normalization)
 
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if "_ls" not in state:  # a pickle of e3nn's own layer
+            self._ls = list(state["_ls_list"])
+            del self.legendre
+
     def _make_tracing_inputs(self, n: int) -> list[dict]:
         return [{"forward": (torch.randn(5), torch.randn(5))} for _ in range(n)]
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tesseral.interfaces.e3nn._optimization import get_optimization_defaults
 from tesseral.interfaces.e3nn._pickles import take_over
 from tesseral.interfaces.e3nn.o3._irreps import Irreps
 from tesseral.interfaces.e3nn.util.jit import compile_mode
@@ -60,6 +61,8 @@ class Linear(nn.Module):
         self.irreps_in, self.irreps_out = Irreps(irreps_in), Irreps(irreps_out)
         if internal_weights is None:
             internal_weights = shared_weights is not False
+        optimize = get_optimization_defaults()["optimize_einsums"]
+        self._optimize_einsums = optimize if _optimize_einsums is None else _optimize_einsums
         self.internal_weights, self.shared_weights = internal_weights, shared_weights is not False
         assert self.shared_weights or not internal_weights, "internal weights are shared: they need shared_weights=True"
         for i, j in instructions or ():

@@ -99,11 +99,11 @@ class TensorProduct(nn.Module):
 
     def _set_convention(self, convention: Convention) -> None:
         self.convention = convention
-        self._plan = tensor_product_plan(
-            self.irreps_in1, self.irreps_in2, self.irreps_out, layout="ir_mul", convention=convention, **self._arguments
-        )
-
         ends = (self.irreps_in1, self.irreps_in2, self.irreps_out)
+        try:
+            self._plan = tensor_product_plan(*ends, layout="ir_mul", convention=convention, **self._arguments)
+        except ValueError as mistake:  # e3nn's own kind, which code that tries out paths catches
+            raise AssertionError(str(mistake)) from mistake
         self._by_scalars = scalar_product(*ends, self._plan.instructions, self._arguments["shared_weights"])
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
@@ -157,10 +157,15 @@ class TensorProduct(nn.Module):
     def __setstate__(self, state: dict) -> None:
         if "_plan" in state:
             return super().__setstate__(state)
+        if "instructions" not in state:
+            raise ValueError(
+                f"a {type(self).__name__} of e3nn.o3.experimental was pickled, which is not translated: build it anew"
+            )
         # a pickle of e3nn's own layer: its path weights are the coefficients, whatever normalisation they came from
         paths = [(*tuple(i)[:5], i.path_weight**2) for i in state["instructions"]]
         ends = (state["irreps_in1"], state["irreps_in2"], state["irreps_out"])
         ways = {name: state[name] for name in ("internal_weights", "shared_weights")}
+        ways |= {"compile_right": state.get("_did_compile_right", False), "_specialized_code": state["_specialized_code"]}
         with using(convention_of(state)), torch.random.fork_rng(devices=()):
             TensorProduct.__init__(self, *ends, paths, irrep_normalization="none", path_normalization="none", **ways)
         take_over(self, state)
