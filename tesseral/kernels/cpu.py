@@ -9,11 +9,14 @@ import functools
 import subprocess
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tesseral.kernels import cpu_build, cpu_elementwise, cpu_source, memory
+from tesseral.kernels.cpu_spline_source import NO_SPLINES, Splines
+from tesseral.kernels.fused import Numbers
 from tesseral.kernels.index_map import IndexMap
 from tesseral.kernels.reference import count_items
 from tesseral.kernels.spec import ITEM, SHARED, Program
@@ -54,12 +57,28 @@ def _unsupported(program: Program) -> str | None:
     return None
 
 
-class Kernel:
-    """A compiled program: call it with tensors, maps and rows."""
+@dataclass(frozen=True)
+class SplineTensors:
+    """What the splines of a program are made from: distances (items,), a factor (items,) where one is used, coefficients."""
 
-    def __init__(self, program: Program, dtype: torch.dtype, axis: str | None) -> None:
-        self.program, self.dtype, self.axis = program, dtype, axis
-        text = source(program, dtype, axis)
+    distances: Tensor
+    factor: Tensor | None
+    table: Tensor
+    intervals: int
+    step: Numbers
+
+
+class Kernel:
+    """A compiled program: call it with tensors, maps and rows.
+
+    Inputs that are splines are left out of the tensors, and outputs that are splines of the results, which end with their
+    gradients by the distances and by the coefficients, where those are wanted.
+    """
+
+    def __init__(self, program: Program, dtype: torch.dtype, axis: str | None, splines: Splines = NO_SPLINES) -> None:
+        self.program, self.dtype, self.axis, self.splines = program, dtype, axis, splines
+        self._spline_inputs, self._spline_outputs = dict(splines.inputs), dict(splines.outputs)
+        text = source(program, dtype, axis, splines)
         library = cpu_build.load(text, _started.pop(text, None))
         self._run = library.tesseral_run
         self._run.argtypes, self._run.restype = [ctypes.c_void_p], None
@@ -69,15 +88,27 @@ class Kernel:
         self.used = [name in used for name in self.names]
         self.work = _work_per_item(program)
 
-    def __call__(self, tensors: Sequence[Tensor], maps: Sequence[IndexMap], rows: Sequence[int]) -> tuple[Tensor, ...]:
-        items = count_items(self.program, tensors, maps)
+    def __call__(
+        self,
+        tensors: Sequence[Tensor],
+        maps: Sequence[IndexMap],
+        rows: Sequence[int],
+        splines: SplineTensors | None = None,
+    ) -> tuple[Tensor, ...]:
+        items = splines.distances.shape[0] if splines is not None else count_items(self.program, tensors, maps)
         threads = max(1, torch.get_num_threads()) if items * self.work > _SERIAL_WORK else 1
         tensors = [t if t.is_contiguous() else t.contiguous() for t in tensors]
         counts = {ITEM: items, SHARED: 1, **dict(zip(self.names, rows, strict=True))}
-        outputs = [memory.empty((counts[slot.index], slot.dim), self.dtype) for slot in self.program.output_slots]
-        scratch = (threads - 1) * sum(outputs[n].numel() for n in self.private)
+        outputs = [
+            memory.empty((counts[slot.index], slot.dim), self.dtype) if n not in self._spline_outputs else None
+            for n, slot in enumerate(self.program.output_slots)
+        ]
+        ends = self._gradients(splines)
+        scratch = (threads - 1) * sum(t.numel() for n, t in enumerate(outputs) if t is not None and n in self.private)
+        if self.splines.of_table and ends[1] is not None:
+            scratch += (threads - 1) * ends[1].numel()
         workspace = memory.empty((scratch,), self.dtype) if scratch else None
-        stream = sum(t.numel() for t in outputs) * self.dtype.itemsize > _STREAM_BYTES
+        stream = sum(t.numel() for t in outputs if t is not None) * self.dtype.itemsize > _STREAM_BYTES
         arguments = [threads, items, int(stream), workspace.data_ptr() if workspace is not None else 0]
         alive = []
         for name, used, m, count in zip(self.names, self.used, maps, rows, strict=True):
@@ -87,11 +118,24 @@ class Kernel:
             index, order, pointers = _prepare(m, count, name, name == self.axis)
             alive += [index, order, pointers]
             arguments += [count, *(0 if t is None else t.data_ptr() for t in (index, order, pointers))]
-        arguments += [t.data_ptr() for t in tensors]
-        arguments += [t.data_ptr() for t in outputs]
+        given = iter(tensors)
+        arguments += [0 if n in self._spline_inputs else next(given).data_ptr() for n in range(self.program.num_inputs)]
+        arguments += [0 if t is None else t.data_ptr() for t in outputs]
+        if splines is not None:
+            made_from = [0 if t is None else t.data_ptr() for t in (splines.distances, splines.factor, splines.table)]
+            arguments += [*made_from, splines.intervals, splines.step.address, *(0 if t is None else t.data_ptr() for t in ends)]
         packed = array.array("q", arguments)
         self._run(packed.buffer_info()[0])
-        return tuple(outputs)
+        return tuple(t for t in (*outputs, *ends) if t is not None)
+
+    def _gradients(self, splines: SplineTensors | None) -> tuple[Tensor | None, Tensor | None]:
+        """Space for the gradients by the distances and by the coefficients."""
+        if splines is None:
+            return None, None
+        return (
+            torch.empty_like(splines.distances) if self.splines.of_distances else None,
+            memory.empty(splines.table.shape, self.dtype) if self.splines.of_table else None,
+        )
 
 
 def _work_per_item(program: Program) -> int:
@@ -151,18 +195,26 @@ def _prepare(m: IndexMap, rows: int, name: str, ordered: bool) -> tuple[Tensor, 
     return index, order, pointers
 
 
-def source(program: Program, dtype: torch.dtype, axis: str | None = None) -> str:
+def source(program: Program, dtype: torch.dtype, axis: str | None = None, splines: Splines = NO_SPLINES) -> str:
     """The C++ source of the program, as it is compiled on this machine."""
-    return cpu_source.emit(program, _SCALARS[dtype], cpu_build.target(), axis)
+    return cpu_source.emit(program, _SCALARS[dtype], cpu_build.target(), axis, splines)
 
 
 @functools.lru_cache(maxsize=1024)
 def kernel(program: Program, dtype: torch.dtype, axis: str | None) -> Kernel | cpu_elementwise.Kernel:
     """The compiled program, from memory, the disk cache or the compiler."""
-    return Kernel(program, dtype, axis) if _channelwise(program) else cpu_elementwise.Kernel(program, dtype)
+    return Kernel(program, dtype, axis) if channelwise(program) else cpu_elementwise.Kernel(program, dtype)
 
 
-def _channelwise(program: Program) -> bool:
+@functools.lru_cache(maxsize=1024)
+def spline_kernel(program: Program, dtype: torch.dtype, splines: Splines) -> Kernel:
+    """The compiled program of which some inputs and outputs are splines."""
+    return Kernel(program, dtype, cpu_source.axis_of(program), splines)
+
+
+@functools.lru_cache(maxsize=4096)
+def channelwise(program: Program) -> bool:
+    """Whether the generator of fused kernels covers the program."""
     try:
         cpu_source.roles(program)
     except cpu_source.Refused:
@@ -175,11 +227,11 @@ _started: dict[str, subprocess.Popen] = {}
 
 
 @functools.lru_cache(maxsize=4096)
-def anticipate(program: Program, dtype: torch.dtype) -> None:
+def anticipate(program: Program, dtype: torch.dtype, splines: Splines = NO_SPLINES) -> None:
     """Begin compiling a program that will be needed soon, beside whatever runs now."""
-    if not _channelwise(program):
+    if not channelwise(program):
         return
-    text = source(program, dtype, cpu_source.axis_of(program))
+    text = source(program, dtype, cpu_source.axis_of(program), splines)
     process = cpu_build.start(text)
     if process is not None:
         _started[text] = process

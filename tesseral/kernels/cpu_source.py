@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tesseral.kernels.cpu_spline_source import NO_SPLINES, SplineCode, Splines
 from tesseral.kernels.spec import ITEM, OUTPUT, SHARED, Path, Program, Term
 
 
@@ -90,12 +91,14 @@ def axis_of(program: Program) -> str | None:
     return max(sizes, key=lambda name: sizes[name])
 
 
-def emit(program: Program, scalar: str, target: Target, axis: str | None) -> str:
+def emit(program: Program, scalar: str, target: Target, axis: str | None, splines: Splines = NO_SPLINES) -> str:
     """The C++ source of the program for ``scalar`` "float" or "double": one function ``tesseral_run`` of an array of int64.
 
-    The array holds: chunks, items, stream, workspace; rows, index, order, pointers of each map; then the inputs and the outputs.
+    The array holds: chunks, items, stream, workspace; rows, index, order, pointers of each map; then the inputs and the outputs
+    (nothing where they are splines); then, with splines, the distances, the factors, the coefficients, the number of intervals,
+    the address of the step (a double), and the gradients by the distances and by the coefficients.
     """
-    return _Emitter(program, scalar, target, axis).source()
+    return _Emitter(program, scalar, target, axis, splines).source()
 
 
 _PRELUDE = """\
@@ -128,7 +131,7 @@ static inline i64 lower_bound(const i64* p, i64 n, i64 value) {{
 
 
 class _Emitter:
-    def __init__(self, program: Program, scalar: str, target: Target, axis: str | None) -> None:
+    def __init__(self, program: Program, scalar: str, target: Target, axis: str | None, splines: Splines) -> None:
         self.program, self.form, self.scalar, self.target, self.axis = program, program.form, scalar, target, axis
         self.roles = roles(program)
         self.size = 4 if scalar == "float" else 8
@@ -143,7 +146,13 @@ class _Emitter:
         self.entries: dict[tuple, int] = {}  # distinct combinations of the fold operand -> position in the folded array
         if self.folded:
             self._collect_entries()
+        self.splines = self._spline_code(splines)
         self.reduced = [n for n, terms in enumerate(program.outputs) if terms[0].slot == fold and self.roles.fold_is_free]
+
+    def _spline_code(self, splines: Splines) -> SplineCode:
+        slots = [self.inputs[n] for n, _ in splines.inputs] + [self.outputs[n] for n, _ in splines.outputs]
+        at = 4 + 4 * len(self.form.indices) + len(self.inputs) + len(self.outputs)
+        return SplineCode(splines, slots[0].dim if slots else 0, self.width, at, self._workspace_offset(len(self.outputs)))
 
     # --- the whole source -------------------------------------------------------------------------------------------------
 
@@ -153,6 +162,7 @@ class _Emitter:
             segment = self.form.slots[self.roles.left].segments[p.segments[self.roles.left]]
             groups.setdefault((p.segments[self.roles.left], segment.channels[0]), []).append(p)
         parts = [f"// {line}" for line in repr(self.program).splitlines()] + [self._prelude(), self._fold_function()]
+        parts += self.splines.functions()
         calls = []
         for number, ((_, extent), paths) in enumerate(groups.items()):
             parts.append(self._group_function(number, extent, paths))
@@ -317,6 +327,7 @@ class _Emitter:
             put(f"  T m{n}[{self.fold_size}] ALIGNED;")
         for n in self.reduced:
             put(f"  V o{n}[{self.outputs[n].dim}];")
+        lines += self.splines.set_up()
         put("  const i64 begin = items * chunk / chunks, end = items * (chunk + 1) / chunks;")
         if self.axis is None:
             put("  for (i64 e = begin; e < end; e++) {")
@@ -332,10 +343,12 @@ class _Emitter:
             put("  for (i64 k = pointers[row]; k < pointers[row + 1]; k++) {")
             put("    const i64 e = order ? order[k] : k;")
         self._prefetch(lines)
+        lines += self.splines.assemble()
         for n, slot in enumerate(self.inputs):
-            put(f"    const T* i{n} = {self._row(slot.index, slot.dim, f'in{n}')};")
+            row = f"spline_in{n}" if n in self.splines.inputs else self._row(slot.index, slot.dim, f"in{n}")
+            put(f"    const T* i{n} = {row};")
         for n, slot in enumerate(self.outputs):
-            row = self._row(slot.index, slot.dim, f"out{n}")
+            row = f"spline_out{n}" if n in self.splines.outputs else self._row(slot.index, slot.dim, f"out{n}")
             if n in self.reduced:
                 put(f"    T* p{n} = {row};")
                 put(f"    for (int j = 0; j < {slot.dim}; j++) o{n}[j] = (V){{}};")
@@ -352,6 +365,7 @@ class _Emitter:
             for start, columns in self._reductions(n):
                 put(f"    {{ V r = lanes{columns}(o{n} + {start});")
                 put(f"      for (int j = 0; j < {columns}; j++) p{n}[{start} + j] {verb} r[j]; }}")
+        lines += self.splines.spread()
         put("  }" if self.axis is None else "  }}")
         put("}")
         return "\n".join(lines)
@@ -363,7 +377,7 @@ class _Emitter:
         wanted = [
             (n, slot)
             for n, slot in enumerate(self.inputs)
-            if slot.index not in (SHARED, self.axis) and slot.dim * self.size >= 128
+            if slot.index not in (SHARED, self.axis) and slot.dim * self.size >= 128 and n not in self.splines.inputs
         ]
         if not wanted:
             return
@@ -391,6 +405,7 @@ class _Emitter:
         slot = self.outputs[output]
         return (
             slot.index == ITEM
+            and output not in self.splines.outputs
             and self.written_once(output)
             and all(s.channels and s.channels[0] % self.width == 0 for s in slot.segments)
         )
@@ -414,11 +429,13 @@ class _Emitter:
         lines.append("  #pragma omp parallel for num_threads(chunks) schedule(static, 1)")
         lines.append("  for (i64 chunk = 0; chunk < chunks; chunk++) work(a, chunk);")
         at = 4 + 4 * len(self.form.indices) + len(self.inputs)
-        for n in self.private():
+        sums = [(at + n, self._workspace_offset(n), f"{self._count(n)} * {self.outputs[n].dim}LL") for n in self.private()]
+        sums += self.splines.private()
+        for argument, offset, total in sums:
             lines += [
                 "  if (chunks > 1) {",
-                f"    T* out = (T*)a[{at + n}]; const T* others = (const T*)a[3] + {self._workspace_offset(n)};",
-                f"    const i64 total = {self._count(n)} * {self.outputs[n].dim}LL;",
+                f"    T* out = (T*)a[{argument}]; const T* others = (const T*)a[3] + {offset};",
+                f"    const i64 total = {total};",
                 "    #pragma omp parallel for num_threads(chunks) schedule(static, 1)",
                 "    for (i64 chunk = 0; chunk < chunks; chunk++) {",
                 "      i64 i = total * chunk / chunks; const i64 end = total * (chunk + 1) / chunks;",

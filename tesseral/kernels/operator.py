@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import unwrap_dead_wrappers
 
 from tesseral.kernels import dispatch
 from tesseral.kernels.function import Function, executed
@@ -68,7 +69,7 @@ class _Multilinear(Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         program, number = ctx.program, ctx.program.num_inputs
-        saved = ctx.saved_tensors  # once: under checkpointing every access unpacks
+        saved = unwrap_dead_wrappers(ctx.saved_tensors)  # once: under checkpointing every access unpacks
         tensors, maps = saved[:number], unflatten(list(saved[number:]))
         derivative = program.gradient(executed(ctx)[:number], [c is not None for c in cotangents])
         gradients: list[Tensor | None] = [None] * (3 + number + 3 * len(maps))

@@ -336,7 +336,7 @@ class Program(_ByDigest):
                         bound[term.slot] = self.num_inputs + number
                         bound[slot] = OUTPUT
                         found[tensor].append(Term(tuple(bound), term.factor))
-        return _derivative(self.form, found)
+        return derivative(self.form, found)
 
     def tangent(self, given: Sequence[bool] | None = None) -> Derivative | None:
         """The Jacobian-vector product: tangents of the outputs from those of the ``given`` inputs (numbered after the inputs)."""
@@ -351,7 +351,7 @@ class Program(_ByDigest):
                             bound = list(term.tensors)
                             bound[slot] = self.num_inputs + tensor
                             found.setdefault(number, []).append(Term(tuple(bound), term.factor))
-            self._derivatives[key] = _derivative(self.form, found)
+            self._derivatives[key] = derivative(self.form, found)
         return self._derivatives[key]
 
     @cached_property
@@ -422,7 +422,8 @@ def _merge(form: Form, terms: Iterable[Term]) -> tuple[Term, ...]:
     return tuple(Term(tensors, factor) for tensors, factor in sorted(factors.items()))
 
 
-def _derivative(form: Form, found: dict[int, list[Term]]) -> Derivative | None:
+def derivative(form: Form, found: dict[int, list[Term]]) -> Derivative | None:
+    """The program of the targets' terms, whose tensors are then numbered without gaps; None where there are none."""
     targets = tuple(number for number, terms in found.items() if terms)
     if not targets:
         return None

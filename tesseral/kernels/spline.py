@@ -39,7 +39,8 @@ class Knots:
         return self.cutoff / self.intervals
 
     @cached_property
-    def _constants(self) -> Numbers:
+    def constants(self) -> Numbers:
+        """The step, for C++."""
         return Numbers("d", [self.step])
 
 
@@ -86,4 +87,4 @@ def _run(
     threads = max(1, torch.get_num_threads()) if edges * width > _SERIAL_WORK else 1
     addresses = [0 if t is None else t.data_ptr() for t in (x, factor, table, g, y)]
     packed = array.array("q", [mode, threads, edges, width, knots.intervals, order, *addresses])
-    _library(x.dtype).tesseral_spline(packed.buffer_info()[0], knots._constants.address)
+    _library(x.dtype).tesseral_spline(packed.buffer_info()[0], knots.constants.address)

@@ -7,12 +7,14 @@ results do not depend on the number of threads.
 from __future__ import annotations
 
 from tesseral.kernels.cpu_source import Target
+from tesseral.kernels.cpu_spline_source import BASIS
 
 
 def emit(real: str, target: Target) -> str:
     """The source for ``real`` = "float" or "double"."""
     lanes = target.vector_bytes // (4 if real == "float" else 8)
-    return f"#define real {real}\n#define LANES {lanes}\n{_SOURCE}"
+    head = f"#define real {real}\n#define LANES {lanes}\ntypedef long long i64;\n"
+    return head + BASIS.format(scalar="real") + _SOURCE
 
 
 _SOURCE = r"""
@@ -23,27 +25,17 @@ _SOURCE = r"""
 static int omp_get_thread_num() { return 0; }
 static int omp_get_num_threads() { return 1; }
 #endif
-typedef long long i64;
 typedef real V __attribute__((vector_size(sizeof(real) * LANES), aligned(sizeof(real)), may_alias));
 static inline V load(const real* p) { return *(const V*)p; }
 static inline void store(real* p, V v) { *(V*)p = v; }
 
 // The interval of x and the four cubic B-splines there, or their derivatives, times a factor; zero from the last knot on.
 static inline i64 basis(double x, double step, i64 intervals, i64 order, double factor, real* b) {
-  double s = x / step;
-  if (!(s < intervals)) { b[0] = b[1] = b[2] = b[3] = 0; return 0; }
-  if (s < 0) s = 0;
-  i64 k = (i64)s;
-  double t = s - k, u = 1 - t;
+  double t = 0;
+  i64 k = interval(x, step, intervals, t);
   for (i64 i = 0; i < order; i++) factor /= step;
-  switch (order) {
-    case 0: factor /= 6; b[0] = factor * u * u * u; b[1] = factor * (4 + t * t * (3 * t - 6)); b[2] = factor * (1 + 3 * t * (1 + t * u)); b[3] = factor * t * t * t; break;
-    case 1: factor /= 2; b[0] = -factor * u * u; b[1] = factor * t * (3 * t - 4); b[2] = factor * (1 + t * (2 - 3 * t)); b[3] = factor * t * t; break;
-    case 2: b[0] = factor * u; b[1] = factor * (3 * t - 2); b[2] = factor * (1 - 3 * t); b[3] = factor * t; break;
-    case 3: b[0] = -factor; b[1] = 3 * factor; b[2] = -3 * factor; b[3] = factor; break;
-    default: b[0] = b[1] = b[2] = b[3] = 0;
-  }
-  return k;
+  cubic(t, order, k < 0 ? 0 : factor, b);
+  return k < 0 ? 0 : k;
 }
 
 // y[e] = factor[e] sum_j B_j(x[e]) table[k + j]

@@ -277,9 +277,7 @@ class MACELayer(torch.nn.Module):
         graph: Graph,
     ) -> Float[Tensor, "nodes dim_out"]:
         """New features of the nodes from those of their neighbours."""
-        weights = radial.through(self.radial)
-        if envelope is not None:
-            weights = weights * envelope
+        weights = radial.weights(self.radial) if envelope is None else radial.through(self.radial) * envelope
         edges = (graph.edge_index, graph.source_order, graph.destination_pointers)
         messages = self.linear_out(self.convolution(self.linear_in(x), harmonics, weights, *edges))
         if self.density is not None:

@@ -197,7 +197,7 @@ class NequIPLayer(torch.nn.Module):
         graph: Graph,
     ) -> Float[Tensor, "nodes dim_out"]:
         """New features of the nodes from those of their neighbours."""
-        weights = radial.through(self.radial)
+        weights = radial.weights(self.radial)
         edges = (graph.edge_index, graph.source_order, graph.destination_pointers)
         messages = self.convolution(self.linear_in(x), harmonics, weights, *edges)
         y = self.linear_out(messages)

@@ -11,7 +11,7 @@ from tesseral.kernels import fused
 from tesseral.nn.cutoff import PolynomialCutoff
 from tesseral.nn.radial import BesselBasis
 from tesseral.ops.fused import apply
-from tesseral.ops.spline import Knots, interpolation, spline
+from tesseral.ops.spline import Knots, SplineWeights, interpolation
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,15 @@ class RadialFunctions:
 
     def through(self, network: Callable[[Tensor], Tensor]) -> Float[Tensor, "edges width"]:
         """What the network makes of each edge."""
+        weights = self.weights(network)
+        return weights.values() if isinstance(weights, SplineWeights) else weights
+
+    def weights(self, network: Callable[[Tensor], Tensor]) -> Float[Tensor, "edges width"] | SplineWeights:
+        """The same for a :class:`~tesseral.nn.Convolution`, which evaluates splines itself, one edge after the other."""
         values = network(self.values)
         if self.lengths is None or self.knots is None:
             return values
-        return spline(self.lengths, interpolation(values), self.knots)
+        return SplineWeights(self.lengths, interpolation(values), self.knots)
 
 
 class RadialEmbedding(nn.Module):

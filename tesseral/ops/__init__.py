@@ -6,6 +6,8 @@ from tesseral.ops.linear import LinearPath, LinearPlan, linear, linear_plan, lin
 from tesseral.ops.scatter import scatter, scatter_softmax
 from tesseral.ops.so2 import SO2Plan, edge_frames, so2_convolution
 from tesseral.ops.spherical_harmonics import spherical_harmonics
+from tesseral.ops.spline import Knots, SplineWeights, spline
+from tesseral.ops.spline_convolution import spline_convolution
 from tesseral.ops.symmetric_contraction import SymmetricContractionPlan, symmetric_contraction
 from tesseral.ops.tensor_product import Instruction, TensorProductPlan, right, tensor_product, tensor_product_plan
 
@@ -13,9 +15,11 @@ __all__ = [
     "ConvolutionPlan",
     "GauntPlan",
     "Instruction",
+    "Knots",
     "LinearPath",
     "LinearPlan",
     "SO2Plan",
+    "SplineWeights",
     "SymmetricContractionPlan",
     "TensorProductPlan",
     "convolution",
@@ -30,6 +34,8 @@ __all__ = [
     "scatter_softmax",
     "so2_convolution",
     "spherical_harmonics",
+    "spline",
+    "spline_convolution",
     "symmetric_contraction",
     "tensor_product",
     "tensor_product_plan",

@@ -3,6 +3,7 @@ r"""Cubic splines of a distance with vector values: radial networks evaluated at
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -44,6 +45,22 @@ def interpolation(values: Float[Tensor, "points width"]) -> Float[Tensor, "rows 
     True
     """
     return values[1:-1] - torch.diff(values, n=2, dim=0) / 6
+
+
+@dataclass(frozen=True)
+class SplineWeights:
+    """Numbers per edge that are splines of the edges' lengths: ``spline(lengths, coefficients, knots)``, not worked out yet.
+
+    ``lengths`` (edges,), ``coefficients`` (knots.rows, width).
+    """
+
+    lengths: Float[Tensor, " edges"]
+    coefficients: Float[Tensor, "rows width"]
+    knots: Knots
+
+    def values(self) -> Float[Tensor, "edges width"]:
+        """Work them out."""
+        return spline(self.lengths, self.coefficients, self.knots)
 
 
 class SplineRule:

@@ -1,0 +1,212 @@
+"""C++ of a program's inputs and outputs that are cubic splines of the items' distances instead of tensors.
+
+Within the loop over the items: before an item's products its inputs are put together from four rows of coefficients, and after them its
+outputs, which are cotangents of such inputs, are taken apart into gradients by the distance and by the coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spline:
+    """What an input or output of a program is instead of a tensor with one row per item.
+
+    As an input: the derivative of ``order`` of a cubic spline of the item's distance, times a factor per item if ``factor``. As
+    an output: the cotangent of such an input, which is passed on to the distances and to the spline's coefficients.
+    """
+
+    order: int
+    factor: bool = False
+
+    def basis(self, more: int = 0) -> str:
+        """The name of its four B-splines, or of their derivatives."""
+        return f"b{self.order + more}{'f' if self.factor else ''}"
+
+
+@dataclass(frozen=True)
+class Splines:
+    """The inputs and outputs (number, spline) of a program that belong to one spline, and which of its gradients are wanted."""
+
+    inputs: tuple[tuple[int, Spline], ...] = ()
+    outputs: tuple[tuple[int, Spline], ...] = ()
+    of_distances: bool = False
+    of_table: bool = False
+
+
+NO_SPLINES = Splines()
+
+BASIS = """\
+// Where x lies among the knots: the interval, and the way into it; -1 from the last knot on.
+static inline i64 interval(double x, double step, i64 intervals, double& t) {{
+  double s = x / step;
+  if (!(s < intervals)) return -1;
+  if (s < 0) s = 0;
+  i64 k = (i64)s;
+  t = s - k;
+  return k;
+}}
+// The four cubic B-splines at t, or their derivatives by it, times a factor.
+static inline void cubic(double t, int order, double factor, {scalar}* b) {{
+  double u = 1 - t;
+  switch (order) {{
+    case 0: factor /= 6; b[0] = factor * u * u * u; b[1] = factor * (4 + t * t * (3 * t - 6)); b[2] = factor * (1 + 3 * t * (1 + t * u)); b[3] = factor * t * t * t; break;
+    case 1: factor /= 2; b[0] = -factor * u * u; b[1] = factor * t * (3 * t - 4); b[2] = factor * (1 + t * (2 - 3 * t)); b[3] = factor * t * t; break;
+    case 2: b[0] = factor * u; b[1] = factor * (3 * t - 2); b[2] = factor * (1 - 3 * t); b[3] = factor * t; break;
+    case 3: b[0] = -factor; b[1] = 3 * factor; b[2] = -3 * factor; b[3] = factor; break;
+    default: b[0] = b[1] = b[2] = b[3] = 0;
+  }}
+}}
+"""
+
+
+class SplineCode:
+    """Pieces of the source, empty where nothing is a spline.
+
+    ``dim`` columns are handled ``width`` at a time. From position ``at`` on the arguments hold the distances, the factors, the
+    coefficients, the number of intervals, the address of the step (a double), and the gradients by the distances and by the
+    coefficients. Threads after the first have the latter at ``offset`` in the workspace.
+    """
+
+    def __init__(self, splines: Splines, dim: int, width: int, at: int, offset: str) -> None:
+        self.inputs, self.outputs = dict(splines.inputs), dict(splines.outputs)
+        self.of_distances, self.of_table = splines.of_distances, splines.of_table
+        self.dim, self.width, self.at, self.offset = dim, width, at, offset
+
+    def __bool__(self) -> bool:
+        return bool(self.inputs or self.outputs)
+
+    def functions(self) -> list[str]:
+        """From the coefficients to the inputs of an item, and from its outputs to the gradients: each in one pass."""
+        parts = [BASIS.format(scalar="T")] if self else []
+        if self.inputs:
+            parts.append(self._assembling())
+        if self.outputs:
+            parts.append(self._spreading())
+        return parts
+
+    def set_up(self) -> list[str]:
+        """What a thread needs before its loop."""
+        if not self:
+            return []
+        lines = [
+            f"  const T* distances = (const T*)a[{self.at}]; const T* factors = (const T*)a[{self.at + 1}];",
+            f"  const T* table = (const T*)a[{self.at + 2}]; const i64 intervals = a[{self.at + 3}];",
+            f"  const double step = *(const double*)a[{self.at + 4}], inverse = 1 / step;",
+            f"  T* of_distances = (T*)a[{self.at + 5}]; T* of_table = (T*)a[{self.at + 6}];",
+        ]
+        if self.of_table:
+            lines += [
+                f"  if (chunk) of_table = (T*)a[3] + {self.offset} + (chunk - 1) * (intervals + 3) * {self.dim}LL;",
+                f"  __builtin_memset(of_table, 0, (intervals + 3) * {self.dim}LL * sizeof(T));",
+            ]
+        lines += [f"  T spline_in{n}[{self.dim}] ALIGNED;" for n in self.inputs]
+        return lines + [f"  T spline_out{n}[{self.dim}] ALIGNED;" for n in self.outputs]
+
+    def assemble(self) -> list[str]:
+        """The inputs of item e."""
+        if not self:
+            return []
+        lines = [
+            "    double way = 0; i64 knot = interval(distances[e], step, intervals, way); const bool beyond = knot < 0;",
+            "    if (beyond) knot = 0;",
+        ]
+        for name, (order, factor) in self._bases().items():
+            scale = " * ".join([*(["factors[e]"] if factor else []), *["inverse"] * order]) or "1.0"
+            lines.append(f"    T {name}[4]; cubic(way, {order}, beyond ? 0.0 : {scale}, {name});")
+        if self.inputs:
+            names = "".join(f", {s.basis()}, spline_in{n}" for n, s in self.inputs.items())
+            lines.append(f"    assemble(table + knot * {self.dim}{names});")
+        return lines
+
+    def spread(self) -> list[str]:
+        """The gradients from the outputs of item e."""
+        if not self.outputs:
+            return []
+        names = "".join(f", {name}" for name in self._bases()) + "".join(f", spline_out{n}" for n in self.outputs)
+        call = f"spread(table + knot * {self.dim}, of_table + knot * {self.dim}{names});"
+        return [f"    {'of_distances[e] = ' if self.of_distances else ''}{call}"]
+
+    def private(self) -> list[tuple[int, str, str]]:
+        """(argument, offset in the workspace, size) of what each thread sums by itself."""
+        return [(self.at + 6, self.offset, f"(a[{self.at + 3}] + 3) * {self.dim}LL")] if self.of_table else []
+
+    def _bases(self) -> dict[str, tuple[int, bool]]:
+        """The B-splines that an item needs: name -> (order, whether times the factor)."""
+        found = {s.basis(): (s.order, s.factor) for s in self.inputs.values()}
+        for s in self.outputs.values():
+            if self.of_table:
+                found[s.basis()] = (s.order, s.factor)
+            if self.of_distances:
+                found[s.basis(1)] = (s.order + 1, s.factor)
+        return found
+
+    def _rows(self, name: str) -> str:
+        return ", ".join(f"*{name}{j} = {name} + {j * self.dim}" for j in range(4))
+
+    def _assembling(self) -> str:
+        names = "".join(f", const T* {s.basis()}, T* __restrict__ w{n}" for n, s in self.inputs.items())
+
+        def body(a: _Access) -> list[str]:
+            rows = [f"const {a.kind} t{j} = {a.load(f'r{j}')};" for j in range(4)]
+            return rows + [a.store(f"w{n}", _four(s.basis(), "t")) for n, s in self.inputs.items()]
+
+        head = [f"INLINE void assemble(const T* __restrict__ r{names}) {{", f"  const T {self._rows('r')};"]
+        return "\n".join([*head, *self._by_columns(body), "}"])
+
+    def _spreading(self) -> str:
+        names = "".join(f", const T* {name}" for name in self._bases())
+        names += "".join(f", const T* __restrict__ g{n}" for n in self.outputs)
+
+        def body(a: _Access) -> list[str]:
+            lines = [f"const {a.kind} v{n} = {a.load(f'g{n}')};" for n in self.outputs]
+            for j in range(4 if self.of_table else 0):
+                value = " + ".join(f"{s.basis()}[{j}] * v{n}" for n, s in self.outputs.items())
+                lines.append(a.store(f"d{j}", f"{a.load(f'd{j}')} + ({value})"))
+            if self.of_distances:
+                lines += [f"const {a.kind} t{j} = {a.load(f'r{j}')};" for j in range(4)]
+                for at, (n, s) in enumerate(self.outputs.items()):
+                    total = "last" if a.kind == "T" else ("sum", "more")[at % 2]
+                    lines.append(f"{total} += v{n} * ({_four(s.basis(1), 't')});")
+            return lines
+
+        head = [
+            f"INLINE T spread(const T* __restrict__ r, T* __restrict__ d{names}) {{",
+            f"  const T {self._rows('r')};",
+            f"  T {self._rows('d')}, last = 0; V sum = {{}}, more = {{}};",
+        ]
+        end = ["  sum += more;", "  for (int i = 0; i < W; i++) last += sum[i];", "  return last;", "}"]
+        return "\n".join([*head, *self._by_columns(body), *end])
+
+    def _by_columns(self, body: Callable[[_Access], list[str]]) -> list[str]:
+        whole, lines = self.dim // self.width * self.width, []
+        if whole:
+            lines.append(f"  for (int i = 0; i < {whole}; i += W) {{ {' '.join(body(_VECTORS))} }}")
+        if whole < self.dim:
+            lines.append(f"  for (int i = {whole}; i < {self.dim}; i++) {{ {' '.join(body(_NUMBERS))} }}")
+        return lines
+
+
+@dataclass(frozen=True)
+class _Access:
+    """How a column, or a vector of them, is read and written at ``i``."""
+
+    kind: str
+    read: str
+    write: str
+
+    def load(self, pointer: str) -> str:
+        return self.read.format(pointer)
+
+    def store(self, pointer: str, value: str) -> str:
+        return self.write.format(pointer, value)
+
+
+_VECTORS = _Access("V", "load<W>({} + i)", "store<W>({} + i, {});")
+_NUMBERS = _Access("T", "{}[i]", "{}[i] = {};")
+
+
+def _four(basis: str, rows: str) -> str:
+    return f"({basis}[0] * {rows}0 + {basis}[1] * {rows}1) + ({basis}[2] * {rows}2 + {basis}[3] * {rows}3)"
