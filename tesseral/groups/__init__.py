@@ -44,7 +44,21 @@ from tesseral.groups.subgroups import (
     sub,
     subgroup_classes,
 )
-from tesseral.groups.tensors import TENSORS, VOIGT, TensorKind, TensorPattern, invariant_tensors, tensor_pattern
+from tesseral.groups.tensors import (
+    DIPOLE,
+    ELASTIC,
+    GYRATION,
+    HYPERPOLARIZABILITY,
+    MAGNETIC,
+    PIEZO,
+    POLARIZABILITY,
+    TENSORS,
+    VOIGT,
+    TensorKind,
+    TensorPattern,
+    invariant_tensors,
+    tensor_pattern,
+)
 
 __all__ = [
     # point groups
@@ -60,6 +74,13 @@ __all__ = [
     "Distortion",
     "LittleGroup",
     "Mode",
+    "DIPOLE",
+    "ELASTIC",
+    "GYRATION",
+    "HYPERPOLARIZABILITY",
+    "MAGNETIC",
+    "PIEZO",
+    "POLARIZABILITY",
     "TENSORS",
     "VOIGT",
     "TensorKind",

@@ -34,6 +34,7 @@ MAGNETIC = TensorKind("axial vector", "m", 1, pseudo=True)
 POLARIZABILITY = TensorKind("polarizability, permittivity", "α", 2, (0,))
 GYRATION = TensorKind("gyration (optical activity)", "g", 2, (0,), pseudo=True)
 PIEZO = TensorKind("piezoelectricity", "e", 3, (1,))
+HYPERPOLARIZABILITY = TensorKind("first hyperpolarizability", "β", 3, (1,))
 ELASTIC = TensorKind("elasticity", "C", 4, (0, 2), exchange=True)
 TENSORS = (DIPOLE, MAGNETIC, POLARIZABILITY, GYRATION, PIEZO, ELASTIC)
 

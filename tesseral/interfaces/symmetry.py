@@ -3,59 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import ase
 import numpy as np
 from ase.cell import Cell
-from rich import box
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from tesseral import groups
 from tesseral.groups import Distortion, MolecularSymmetry, PointGroup, SpaceGroup
 from tesseral.interfaces.simulation import read_structure
-from tesseral.interfaces.symmetry_pictures import arrows, with_images
+from tesseral.interfaces.symmetry_page import Analysis, Picture, Table, page, say
+from tesseral.interfaces.symmetry_tensors import direction, tensor_tables
 from tesseral.train.checkpoints import write_atomically
-from tesseral.train.report import Movie, Report, installed_versions, write_report
+from tesseral.train.report import write_report
 
 PICTURED = 6
 """Modes with a picture, the largest ones."""
 
+LARGER = (3, 10, 30)
+"""Multiples of the tolerance at which a higher symmetry is looked for, too."""
 
-@dataclass(frozen=True)
-class Table:
-    """A table of what was found; ``note`` says how to read it."""
+NON_METALS = ("Rn", "Xe", "Kr", "Ar", "Ne", "He", "B", "Si", "C", "As", "P", "N", "H", "Te", "Se", "S", "I", "Br", "Cl", "O", "F")
+"""In the order of formulae (IUPAC)."""
 
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A mode: equilibrium positions and displacements (n, 3) in Å."""
-
-    title: str
-    numbers: np.ndarray
-    positions: np.ndarray
-    cell: np.ndarray | None
-    displacements: np.ndarray
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """All that the command shows."""
-
-    title: str
-    facts: Mapping[str, str]
-    tables: tuple[Table, ...]
-    pictures: tuple[Picture, ...] = ()
+OF_MOLECULES = (groups.DIPOLE, groups.MAGNETIC, groups.POLARIZABILITY, groups.GYRATION, groups.HYPERPOLARIZABILITY)
 
 
 def symmetry_file(
@@ -104,55 +81,6 @@ def analyse(atoms: ase.Atoms, target: ase.Atoms | None = None, *, tolerance: flo
     return _molecule(atoms, target, 1e-2 if tolerance is None else tolerance)
 
 
-def say(console: Console, analysis: Analysis) -> None:
-    """The tables in a terminal."""
-    console.print(analysis.title, style="bold", highlight=False)
-    for key, value in analysis.facts.items():
-        console.print(f"  {key}: {value}", highlight=False, soft_wrap=True, markup=False)
-    for table in analysis.tables:
-        drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        for column in table.columns:
-            drawn.add_column(column)
-        for row in table.rows:
-            drawn.add_row(*(cell.replace("[", r"\[") for cell in row))
-        console.print(drawn)
-        if table.note:
-            console.print(table.note, style="dim", highlight=False, markup=False)
-            console.print()
-
-
-def page(analysis: Analysis, source: str) -> Report:
-    """The tables and pictures as a report."""
-    pictures = "".join(
-        f"<h3>{escape(p.title)}</h3>{arrows(p.numbers, p.positions, p.cell, p.displacements, f'mode{i}')}"
-        for i, p in enumerate(analysis.pictures)
-    )
-    extra = {table.title: _html(table) for table in analysis.tables}
-    if pictures:
-        extra = {"Distortion modes": pictures, **extra}
-    movies = [_movie(p) for p in analysis.pictures]
-    return Report(
-        title=analysis.title, subtitle=source, facts=analysis.facts, movies=movies, extra=extra, versions=installed_versions()
-    )
-
-
-def _html(table: Table) -> str:
-    head = "".join(f'<th class="text">{escape(c)}</th>' for c in table.columns)
-    body = "".join("<tr>" + "".join(f'<td class="text">{escape(cell)}</td>' for cell in row) + "</tr>" for row in table.rows)
-    note = f'<p class="hint">{escape(table.note)}</p>' if table.note else ""
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
-
-
-def _movie(picture: Picture, frames: int = 40, largest: float = 0.5) -> Movie:
-    """The mode swung back and forth, drawn with a largest displacement of half an Å."""
-    scale = largest / np.linalg.norm(picture.displacements, axis=1).max()
-    phases = np.sin(2 * np.pi * np.arange(frames) / frames)
-    numbers, positions, displacements = with_images(picture.numbers, picture.positions, picture.cell, picture.displacements)
-    positions = positions + phases[:, None, None] * scale * displacements
-    symbols = [ase.data.chemical_symbols[z] for z in numbers]
-    return Movie(picture.title, symbols, positions, picture.cell, [f"displacements × {phase * scale:+.1f}" for phase in phases])
-
-
 # ---------------------------------------------------------------------- crystals
 
 
@@ -170,9 +98,12 @@ def _crystal(atoms: ase.Atoms, target: ase.Atoms | None, tolerance: float) -> An
         "labels": f"Mulliken, in the frame of the file; {group.point_group.setting or 'no choice of axes enters'}",
         "origin of labels at k ≠ 0": at_origin,
     }
-    tables = [_sites(group), _gamma(group), *_tensors(group.point_group)]
+    tensors, vanishing = tensor_tables(group.point_group, groups.TENSORS)
+    facts |= _vanish(vanishing) | _nearly(lambda larger: _space_group_at(atoms, larger), f"{group.symbol}", tolerance)
+    tables = [_sites(group), _gamma(group), *tensors]
+    still = Picture("The structure", atoms.numbers, atoms.positions, atoms.cell.array, np.zeros((len(atoms), 3)))
     if target is None:
-        return Analysis(f"{_formula(atoms)}: {group.symbol}", facts, tuple(tables))
+        return Analysis(f"{_formula(atoms)}: {group.symbol}", facts, tuple(tables), still)
     arrived = groups.space_group(target.cell.array, target.positions, target.numbers, tolerance)
     distortion = groups.find_distortion(group, target.cell.array, target.positions, target.numbers)
     modes = groups.decompose(distortion, tolerance)
@@ -187,7 +118,7 @@ def _crystal(atoms: ase.Atoms, target: ase.Atoms | None, tolerance: float) -> An
         )
         for name, mode in list(zip(names, modes, strict=True))[:PICTURED]
     )  # fmt: skip
-    return Analysis(f"{_formula(atoms)}: {group.symbol} → {arrived.symbol}", facts, tuple(tables), pictures)
+    return Analysis(f"{_formula(atoms)}: {group.symbol} → {arrived.symbol}", facts, tuple(tables), still, pictures)
 
 
 def _sites(group: SpaceGroup) -> Table:
@@ -216,21 +147,6 @@ def _activity(title: str, point: PointGroup, rows: dict[str, dict[str, int]], mo
     rows["Raman active"] = {k: n for k, n in modes.items() if k in raman}
     rows["silent"] = {k: n for k, n in modes.items() if k not in infrared and k not in raman}
     return Table(title, ("of", "irreps"), tuple((name, _sum(counts) or "none") for name, counts in rows.items()))
-
-
-def _tensors(point: PointGroup) -> list[Table]:
-    tables, vanishing = [], []
-    for kind in groups.TENSORS:
-        pattern = groups.tensor_pattern(point, kind)
-        if not pattern.independent:
-            vanishing.append((kind.name,))
-            continue
-        columns = ("xx", "yy", "zz", "yz", "xz", "xy") if len(pattern.entries[0]) == 6 else ("x", "y", "z")
-        names = {1: ("",), 3: ("x", "y", "z"), 6: columns}[len(pattern.entries)]
-        rows = tuple((name, *entries) for name, entries in zip(names, pattern.entries, strict=True))
-        note = f"{pattern.independent} independent; Cartesian frame of the file."
-        tables.append(Table(f"Tensor: {kind.name}", ("", *columns), rows, note))
-    return [*tables, Table("Tensors that vanish by symmetry", ("tensor",), tuple(vanishing))] if vanishing else tables
 
 
 def _mode_table(
@@ -307,14 +223,20 @@ def _molecule(atoms: ase.Atoms, target: ase.Atoms | None, tolerance: float) -> A
         "point group": symmetry.name,
         "elements": "infinitely many" if symmetry.continuous else str(point.order),
         "largest deviation": f"{symmetry.deviation:.2e} Å (tolerance {tolerance:g} Å)",
-        "principal axis": " ".join(f"{x:.4f}" for x in point.orientation[:, 2]),
-        "secondary axis x": " ".join(f"{x:.4f}" for x in point.orientation[:, 0]),
-        "labels": f"Mulliken; {point.setting or 'no choice of axes enters'}",
     }
+    if point.name not in ("C1", "Ci") and symmetry.name != "O(3)":
+        facts["principal axis z"] = direction(point.orientation[:, 2])
+    if point.order > 2 and not symmetry.continuous:
+        facts["secondary axis x"] = direction(point.orientation[:, 0])
+    setting = "" if symmetry.continuous else point.setting
+    facts["labels"] = f"Mulliken; {setting or 'no choice of axes enters'}"
+    tensors, vanishing = tensor_tables(point, OF_MOLECULES)
+    facts |= _vanish(vanishing) | _nearly(lambda larger: _point_group_at(atoms, larger), symmetry.name, tolerance)
     vibrations = symmetry.vibration_irreps()
-    tables = [_orbits(symmetry), _vibrations(symmetry, vibrations), *_tensors(point)]
+    tables = [_orbits(symmetry, atoms.get_chemical_symbols()), _vibrations(symmetry, vibrations), *tensors]
+    still = Picture("The molecule", atoms.numbers, atoms.positions, None, np.zeros((len(atoms), 3)))
     if target is None:
-        return Analysis(f"{_formula(atoms)}: {symmetry.name}", facts, tuple(tables))
+        return Analysis(f"{_formula(atoms)}: {symmetry.name}", facts, tuple(tables), still)
     if list(target.numbers) != list(atoms.numbers):
         raise ValueError("the target has other atoms than the structure, or another order: give the same atoms in the same order")
     displacements = groups.aligned_displacements(symmetry, target.positions)
@@ -335,10 +257,10 @@ def _molecule(atoms: ase.Atoms, target: ase.Atoms | None, tolerance: float) -> A
     )  # fmt: skip
     facts = {**facts, "target": arrived.name}
     title = f"{_formula(atoms)}: {symmetry.name} → {arrived.name}"
-    return Analysis(title, facts, (order, *tables), tuple(pictures[:PICTURED]))
+    return Analysis(title, facts, (order, *tables), still, tuple(pictures[:PICTURED]))
 
 
-def _orbits(symmetry: MolecularSymmetry) -> Table:
+def _orbits(symmetry: MolecularSymmetry, symbols: Sequence[str]) -> Table:
     rows, seen = [], set()
     permutations = symmetry.permutations
     for atom in range(permutations.shape[1]):
@@ -348,8 +270,8 @@ def _orbits(symmetry: MolecularSymmetry) -> Table:
         seen.update(members)
         site = groups.as_point_group(symmetry.group, [int(g) for g in np.flatnonzero(permutations[:, atom] == atom)])
         named = "on the axis" if symmetry.continuous else site.name
-        rows.append((" ".join(map(str, members)), str(len(members)), named))
-    return Table("Sites", ("equivalent atoms", "number", "site symmetry"), tuple(rows), "Atoms are counted from 0.")
+        rows.append((symbols[atom], _ranges(members), str(len(members)), named))
+    return Table("Sites", ("element", "equivalent atoms", "number", "site symmetry"), tuple(rows), "Atoms are counted from 0.")
 
 
 def _vibrations(symmetry: MolecularSymmetry, vibrations: dict[str, int]) -> Table:
@@ -364,7 +286,45 @@ def _vibrations(symmetry: MolecularSymmetry, vibrations: dict[str, int]) -> Tabl
     return Table("Irreps", ("of", "irreps"), tuple((name, _sum(counts) or "none") for name, counts in parts.items()))
 
 
+# ---------------------------------------------------------------------- near symmetries
+
+
+def _nearly(found_at: Callable[[float], str], name: str, tolerance: float) -> dict[str, str]:
+    """The symmetries at larger tolerances, where they are others: what a structure is a small distortion of."""
+    higher: list[str] = []
+    for larger in (factor * tolerance for factor in LARGER):
+        found = found_at(larger)
+        if found and found != name:
+            higher.append(f"{found} at {larger:g} Å")
+            name = found
+    return {"at larger tolerances": ", ".join(higher)} if higher else {}
+
+
+def _space_group_at(atoms: ase.Atoms, tolerance: float) -> str:
+    try:
+        return groups.space_group(atoms.cell.array, atoms.positions, atoms.numbers, tolerance).symbol
+    except ValueError:  # too large for this structure
+        return ""
+
+
+def _point_group_at(atoms: ase.Atoms, tolerance: float) -> str:
+    try:
+        return groups.molecular_point_group(atoms.positions, atoms.get_chemical_symbols(), tolerance).name
+    except ValueError:
+        return ""
+
+
 # ---------------------------------------------------------------------- words
+
+
+def _vanish(names: Sequence[str]) -> dict[str, str]:
+    return {"zero by symmetry": "; ".join(names)} if names else {}
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers that follow each other as a range: "0 2 4-9"."""
+    runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else " ".join(map(str, run)) for run in runs)
 
 
 def _sum(counts: Mapping[str, int]) -> str:
@@ -380,10 +340,14 @@ def _symbol(number: Any) -> str:
 
 
 def _formula(atoms: ase.Atoms) -> str:
-    return str(atoms.symbols.formula.reduce()[0] if atoms.pbc.all() else atoms.symbols.formula)
+    """Hill's order for hydrocarbons and the like; else metals before non-metals from B to F, as in BaTiO3, NH3, H2O."""
+    formula = atoms.symbols.formula.reduce()[0] if atoms.pbc.all() else atoms.symbols.formula
+    counts = formula.count()
+    if "C" in counts and "H" in counts:
+        return str(formula.convert("hill"))
+    ordered = sorted(counts, key=lambda name: (NON_METALS.index(name) if name in NON_METALS else -1, name))
+    return "".join(f"{name}{counts[name] if counts[name] > 1 else ''}" for name in ordered)
 
 
 def _fractions(vector: np.ndarray) -> str:
-    from fractions import Fraction
-
     return "(" + " ".join(str(Fraction(float(x)).limit_denominator(48)) for x in vector) + ")"

@@ -78,6 +78,38 @@ def test_linear_molecule_and_plain_crystal():
     assert table(silicon, "Tensor: elasticity").rows[0] == ("xx", "C11", "C12", "C12", "0", "0", "0")
 
 
+def test_tensors_are_written_in_axes_in_which_they_can_be_read():
+    """Ammonia's axes are off by 1e-8 in ASE's table; turned arbitrarily, its tensors are given along its own axes."""
+    ammonia = ase.build.molecule("NH3")
+    tables = [t for t in analyse(ammonia).tables if t.title.startswith("Tensor: ")]
+    assert [t.title for t in tables] == ["Tensor: dipole, polarization", "Tensor: polarizability, permittivity",
+                                         "Tensor: first hyperpolarizability"]  # fmt: skip
+    assert tables[0].rows == (("", "0", "0", "pz"),)
+    assert "frame of the file" in tables[0].note
+    assert tables[1].rows == (("x", "αxx", "0", "0"), ("y", "0", "αxx", "0"), ("z", "0", "0", "αzz"))
+    ammonia.rotate(40, (1, 2, 3))
+    turned = [t for t in analyse(ammonia).tables if t.title.startswith("Tensor: ")]
+    assert turned[1].rows == tables[1].rows
+    assert "the axes of the group: z = (" in turned[1].note
+    assert analyse(ammonia).facts["zero by symmetry"] == "axial vector; gyration (optical activity)"
+
+
+def test_names_what_a_structure_is_nearly():
+    benzene = ase.build.molecule("C6H6")
+    benzene.positions += 0.004 * np.random.default_rng(1).normal(size=benzene.positions.shape)
+    assert analyse(benzene).facts["at larger tolerances"] == "D6h at 0.03 Å"
+    assert "at larger tolerances" not in analyse(ase.build.molecule("H2O")).facts
+    crystal = ase.build.bulk("NaCl", "rocksalt", a=5.6)
+    crystal.positions[0, 2] += 0.002
+    assert analyse(crystal).facts["at larger tolerances"] == "Fm-3m at 0.01 Å"
+
+
+def test_titles_and_atoms_are_short():
+    titles = [analyse(ase.build.molecule(name)).title for name in ("H2O", "NH3", "C2H6", "CO2", "LiF")]
+    assert titles == ["H2O: C2v", "NH3: C3v", "C2H6: D3d", "CO2: D∞h", "LiF: C∞v"]
+    assert table(analyse(ase.build.molecule("C6H6")), "Sites").rows[0] == ("C", "0-5", "6", "C2v")
+
+
 def test_sentences_for_bad_input(tmp_path):
     slab = Atoms("H", cell=np.eye(3) * 4, pbc=[True, True, False])
     with pytest.raises(ValueError, match="periodic along 2 of 3 directions"):
