@@ -1,10 +1,10 @@
 """Does one Hessian help? Few frames of ethanol with and without the Hessian of trans, judged on the frequencies of gauche+.
 
-    python recipes/ethanol_hessian.py --output hessian [--frames 64] [--epochs 100] [--seed 0]
+    python recipes/ethanol_hessian.py --output hessian [--frames 16] [--epochs 400] [--seed 0]
 
 Two NequIP models with the same weights to begin with, the same frames, order and number of steps; one of them sees products of
 trans's DFT Hessian with random vectors after three tenths of the run. gauche+ is relaxed with each model; its DFT Hessian was
-never trained on. Forces are judged on the test trajectories.
+never trained on. Forces are judged on the test trajectories. Two minutes of processor time.
 """
 
 import argparse
@@ -70,8 +70,8 @@ def judge(model: torch.nn.Module, test: dict) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, required=True)
-    parser.add_argument("--frames", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
