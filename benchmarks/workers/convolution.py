@@ -3,7 +3,7 @@
 usage: convolution.py side mode irreps lmax nodes neighbours dtype order threads [hidden knots]
 
 With ``hidden`` the weights are made inside the measured region, by the last layer of a radial network: (edges, hidden) @ matrix
-for the peers; tesseral applies it at the knots of splines and evaluates those at the edges' lengths.
+for the peers; tesseral applies it at the knots of splines, which the convolution evaluates at the edges' lengths.
 """
 
 from __future__ import annotations
@@ -87,11 +87,11 @@ def radial_layer(side, edges, weights, hidden=0, knots=0):
         return lambda w: w, [(edges, weights)]
     if side != "tesseral":
         return lambda h, matrix: h @ matrix, [(edges, hidden), (hidden, weights)]
-    from tesseral.ops.spline import Knots, interpolation, spline
+    from tesseral.ops.spline import Knots, SplineWeights, interpolation
 
     plan = Knots(knots, 5.0)
     shapes = [(edges,), (plan.rows + 2, hidden), (hidden, weights)]
-    return lambda r, h, matrix: spline(r, interpolation(h @ matrix), plan), shapes
+    return lambda r, h, matrix: SplineWeights(r, interpolation(h @ matrix), plan), shapes
 
 
 def main() -> None:
