@@ -11,12 +11,14 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
-from tesseral.data import DataError, Frames, Graphs, Statistics
+from tesseral.data import DataError, Frames, Graphs, Statistics, read_frames
+from tesseral.data.statistics import is_isolated_atom
 from tesseral.graph import collate
 from tesseral.models import EnergyModel, ModelSettings, files, parse_settings
 from tesseral.models.extend import extend_species
 from tesseral.physics.forces import energies
 from tesseral.train.finetune import choose_parameters
+from tesseral.train.replay import Replaying, energies_of_atoms
 from tesseral.train.settings import File, Settings
 from tesseral.train.settings_file import SettingsError, read_settings
 
@@ -107,15 +109,35 @@ def align_energies(model: EnergyModel, frames: Frames, cutoff: float, console: C
 
 def prepare(
     settings: Settings[ModelSettings], frames: Frames, statistics: Statistics, backend: str, console: Console
-) -> EnergyModel:
-    """The starting model with the energies of the data and only the chosen part trainable."""
+) -> EnergyModel | Replaying:
+    """The starting model with the energies of the data and only the chosen part trainable; with ``replay``, a second head."""
     if settings.train_only == "lora" and (settings.devices > 1 or settings.compile):
         raise SettingsError("train_only is lora, which runs in one process and uncompiled: set devices=1 and compile=false")
     model = starting_model(settings, frames, statistics, backend)
+    energies_before = energies_of_atoms(model)
     align_energies(model, frames, settings.model.cutoff, console)
     count = choose_parameters(model, settings.train_only, rank=settings.lora_rank)
     console.print(
         f"starting from {settings.start_from}; {count:,} parameters are trained ({settings.train_only})",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    return model
+    return model if settings.replay is None else Replaying(model, energies_before)
+
+
+def replayed_frames(settings: Settings[ModelSettings], model: Replaying, console: Console) -> Frames:
+    """The frames of ``settings.replay``; ``DataError`` for elements that the model does not know."""
+    assert settings.replay is not None
+    frames = read_frames(settings.replay.frames, settings.replay.keys, settings.replay.units)
+    frames = frames.subset([i for i, frame in enumerate(frames) if not is_isolated_atom(frame)])
+    limit = settings.replay.limit
+    if limit is not None and limit < len(frames):
+        frames = frames.subset(sorted(np.random.default_rng(settings.seed).permutation(len(frames))[:limit].tolist()))
+    unknown = sorted({int(z) for frame in frames for z in frame.numbers} - set(model.model.species))
+    where = f"replay.frames ({', '.join(map(str, settings.replay.frames))})"
+    if unknown:
+        names = ", ".join(chemical_symbols[z] for z in unknown)
+        raise DataError(f"{where} contain {names}, which {settings.start_from} does not know: name frames that it was trained on")
+    if not len(frames):
+        raise DataError(f"{where} hold no structures: name frames that {settings.start_from} was trained on")
+    console.print(f"{len(frames)} frames are replayed, each with weight {settings.replay.weight:g}", highlight=False)
+    return frames

@@ -23,7 +23,7 @@ from tesseral.data.doctor.structure import Duplicates
 from tesseral.data.split import Split
 from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom, isolated_energies
 from tesseral.interfaces.console import say_complaints, say_errors, say_selftest
-from tesseral.interfaces.finetuning import prepare
+from tesseral.interfaces.finetuning import prepare, replayed_frames
 from tesseral.interfaces.hessian_files import read_hessians
 from tesseral.interfaces.uncertainty import calibrate_frames
 from tesseral.models import ModelSettings, build, cast, files
@@ -33,6 +33,7 @@ from tesseral.train.checkpoints import LAST, RunFolderError, write_atomically
 from tesseral.train.finetune import merge_corrections
 from tesseral.train.loop import FitResult, TrainingError, fit
 from tesseral.train.prediction import Predictions, evaluate, tables
+from tesseral.train.replay import Replaying, Together
 from tesseral.train.report import Movie, Report, installed_versions, write_report
 from tesseral.train.settings import Settings
 from tesseral.train.settings_file import SettingsError, commented_yaml, parse_yaml, validate
@@ -40,6 +41,7 @@ from tesseral.train.settings_file import SettingsError, commented_yaml, parse_ya
 TrainingSettings = Settings[ModelSettings]
 
 MODEL, METRICS, REPORT, SETTINGS, SPLIT = "model.safetensors", "metrics.json", "report.html", "settings.yaml", "split.json"
+OLD_HEAD = "replay.safetensors"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,10 @@ def train(
     console.print(f"{numel:,} parameters, {torch.get_num_threads()} threads, {settings.precision}", highlight=False)
     dumped = settings.model_dump(mode="json")
     training, validation = (Graphs(frames, cutoff) for frames in (data.training, data.validation))
+    replayed = None
+    if isinstance(model, Replaying) and settings.replay is not None:
+        replayed = replayed_frames(settings, model, console)
+        training = Together(training, Graphs(replayed, cutoff), settings.replay.weight)
     result = fit(
         model,
         training,
@@ -119,12 +125,18 @@ def train(
         data.split.write(folder / SPLIT)
     if result.stopped == "signal":
         raise TrainingError(f"stopped by a signal after {result.epochs} epochs; continue with --resume")
+    old = None
+    if isinstance(model, Replaying):
+        model, old = model.separated()
+        old.eval()
     merge_corrections(model)
 
     console.rule("evaluation", align="left")
     model.eval()
     sets = {"training": data.training, "validation": data.validation, **data.tests}
     predictions = {name: evaluate_frames(model, frames, cutoff, show_progress=True) for name, frames in sets.items()}
+    if old is not None and replayed is not None:
+        predictions["replay"] = evaluate_frames(old, replayed, cutoff, show_progress=True)
     errors = {name: tables(predicted) for name, predicted in predictions.items()}
     say_errors(console, errors)
 
@@ -142,6 +154,8 @@ def train(
         "examples": [_plain(atoms) for atoms in examples],
     } | ({} if uncertainty is None else {"uncertainty": uncertainty})
     stored = files.save(model, folder / MODEL, about)
+    if old is not None:
+        files.save(old, folder / OLD_HEAD, {"level_of_theory": "", "training": dumped})
     metrics = {
         "errors": errors,
         "fit": {name: value for name, value in asdict(result).items() if name != "history"},
@@ -152,7 +166,8 @@ def train(
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode())
     report = _report(settings, data, statistics, complaints, result, predictions, checks, level_of_theory)
     write_report(report, folder / REPORT)
-    console.print(f"written to [bold]{folder}[/bold]: {MODEL}, {METRICS}, {REPORT}", highlight=False, soft_wrap=True)
+    names = ", ".join([MODEL, *([OLD_HEAD] if old is not None else []), METRICS, REPORT])
+    console.print(f"written to [bold]{folder}[/bold]: {names}", highlight=False, soft_wrap=True)
     return Trained(model, stored, metrics, checks, folder, report)
 
 

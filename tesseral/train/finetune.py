@@ -86,11 +86,9 @@ def choose_parameters(model: torch.nn.Module, part: str = "all", *, rank: int = 
         case "all":
             model.requires_grad_(True)
         case "readout":
-            readouts = [module for name, module in model.named_children() if name in ("readout", "readouts")]
-            if not readouts:
-                raise ValueError(f"{type(model).__name__} has no readout of its own: train all of it, or by lora")
+            heads = readouts(model)
             model.requires_grad_(False)
-            for module in readouts:
+            for module in heads.values():
                 module.requires_grad_(True)
         case "lora":
             model.requires_grad_(False)
@@ -98,6 +96,14 @@ def choose_parameters(model: torch.nn.Module, part: str = "all", *, rank: int = 
         case _:
             raise ValueError(f"train_only is {part!r}, expected 'all', 'readout' or 'lora'")
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def readouts(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The modules of the model named ``readout`` or ``readouts``, under their full names; ``ValueError`` where there is none."""
+    found = {name: module for name, module in model.named_modules() if name.rpartition(".")[2] in ("readout", "readouts")}
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no readout of its own: train all of it, or by lora")
+    return found
 
 
 def corrected(model: torch.nn.Module) -> bool:

@@ -249,6 +249,16 @@ class DataSettings(Strict):
     )
 
 
+class ReplaySettings(Strict):
+    """Frames that the model was trained on before, so that it does not forget them; they get a head of their own."""
+
+    frames: Paths = Field(..., min_length=1, description="the frames: a path or a list")
+    weight: float = Field(default=1.0, gt=0, description="weight of their errors in the loss; a new frame weighs 1")
+    limit: int | None = Field(default=None, ge=1, description="use only so many of them, drawn with the seed")
+    keys: Keys = Field(default=Keys(), description="under which keys the files keep their labels; null: do not read it")
+    units: Units = Field(default=Units(), description="in which units the files give their numbers")
+
+
 ModelT = TypeVar("ModelT")
 
 
@@ -272,10 +282,18 @@ class Settings(FitSettings, Generic[ModelT]):
     add_elements: bool = Field(
         default=False, description="with start_from: add the elements of the data that the model does not know"
     )
+    replay: ReplaySettings | None = Field(
+        default=None, description="with start_from: frames of the earlier training, learned along by a head of their own"
+    )
 
     @model_validator(mode="after")
     def _starts(self) -> Settings[ModelT]:
         if self.start_from is None and (self.train_only != "all" or self.add_elements):
             asked = "add_elements" if self.add_elements else f"train_only={self.train_only}"
             raise ValueError(f"{asked} changes a trained model, but start_from names none; set start_from=model.safetensors")
+        if self.replay is not None and self.start_from is None:
+            raise ValueError("replay keeps a trained model from forgetting, but start_from names none; leave replay out")
+        if self.replay is not None and (self.train_only == "readout" or self.compile):
+            cure = "compile=false" if self.compile else "train_only=all or lora"
+            raise ValueError(f"replay trains what two heads share, uncompiled: set {cure}, or leave replay out")
         return self

@@ -97,3 +97,42 @@ def test_elements_are_refused_or_added(folder, capsys) -> None:
 def test_mistakes_get_sentences(folder, words, sentence, capsys) -> None:
     assert command("train", "finetune.yaml", *words, "--output", "mistake") == 1
     assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("part", ["all", "lora"])
+def test_the_old_frames_are_replayed(folder, part: str, capsys) -> None:
+    """New frames with a new element and another level of theory, old ones beside them: two models come out."""
+    frames = ethanol(8, seed=2)
+    for atoms in frames:
+        atoms.numbers[atoms.numbers == 8] = 7
+        atoms.calc.results["energy"] += 50.0 * len(atoms)
+    ase.io.write("amine.xyz", frames)
+    words = ("data.train=amine.xyz", "add_elements=true", f"train_only={part}", "lora_rank=1")
+    words += ("replay.frames=train.xyz", "replay.weight=0.5", "replay.limit=6")
+    assert command("train", "finetune.yaml", *words, "--output", f"replay_{part}") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "6 frames are replayed, each with weight 0.5" in said
+    assert "replay.safetensors" in said
+    start, new, old = (
+        files.load(path)[0] for path in (OLD, f"replay_{part}/model.safetensors", f"replay_{part}/replay.safetensors")
+    )
+    assert new.species == old.species == (1, 6, 8, 7)
+    assert torch.equal(old.atomic_energies[:3], start.atomic_energies)
+    assert (new.atomic_energies[:2] - start.atomic_energies[:2]).min() > 1.0
+    assert torch.equal(new.embedding.weight, old.embedding.weight)
+    graphs = collate([build_graph(frame.atoms(), 3.0) for frame in read_labelled(folder / "train.xyz")][:4])
+    change = (energies(old, graphs) - energies(start, graphs)).abs().max().item()
+    assert 0 < change < 5
+    assert command("train", f"replay_{part}/settings.yaml", "--output", f"replay_{part}_again") == 0
+
+
+def test_replay_without_a_start_or_with_foreign_elements_is_refused(folder, capsys) -> None:
+    assert command("train", "settings.yaml", "replay.frames=train.xyz", "--output", "never") == 1
+    assert "start_from names none" in " ".join(capsys.readouterr().err.split())
+    assert command("train", "finetune.yaml", "replay.frames=train.xyz", "train_only=readout", "--output", "never") == 1
+    assert "replay trains what two heads share" in " ".join(capsys.readouterr().err.split())
+    gold = ethanol(1)
+    gold[0].numbers[0] = 79
+    ase.io.write("gold.xyz", gold)
+    assert command("train", "finetune.yaml", "replay.frames=gold.xyz", "--output", "never") == 1
+    assert "contain Au, which" in " ".join(capsys.readouterr().err.split())
