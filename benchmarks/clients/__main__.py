@@ -22,6 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clients", description=__doc__)
     parser.add_argument("--only", choices=CLIENTS, action="append", help="these clients only")
     parser.add_argument("--quick", action="store_true", help="small models, few rounds")
+    parser.add_argument("--size", default="full", help="full, or for mace the published off23 and mp0, off23-64 and mp0-64")
     parser.add_argument("--numbers", action="store_true", help="no times")
     parser.add_argument("--together", action="store_true", help="mace (0.4) and nequip (0.6) in one process, only numbers")
     parser.add_argument("--threads", type=int, default=1)
@@ -36,21 +37,21 @@ def main() -> int:
         except FileNotFoundError as missing:
             print(f"{name}: left out. {missing}", flush=True)
             continue
-        worst = differences(name, python)
+        worst = differences(name, python, "small" if options.size == "full" else options.size.removesuffix("-64"))
         print(f"{name}: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()), flush=True)
         failed |= not within(worst)
         if not options.numbers:
-            size, rounds = ("small", 3) if options.quick else ("full", options.rounds)
+            size, rounds = ("small", 3) if options.quick else (options.size, options.rounds)
             for case, row in times(name, python, size, options.threads, rounds).items():
                 print(json.dumps({"client": name, "case": case, **row}), flush=True)
     return int(failed)
 
 
-def differences(name: str, python: str) -> dict[str, float]:
+def differences(name: str, python: str, size: str = "small") -> dict[str, float]:
     """The largest difference of each number between the sides, relative to its largest value."""
     with tempfile.TemporaryDirectory() as folder:
         for side in ("e3nn", "tesseral", "e3nn"):  # e3nn once more: now it finds tesseral's weights
-            _run(python, name, side, CLIENTS[name].convention, folder)
+            _run(python, name, side, CLIENTS[name].convention, folder, size)
         first, second = (dict(np.load(Path(folder) / f"numbers_of_{side}.npz")) for side in ("e3nn", "tesseral"))
     found = {}
     for key, reference in first.items():
@@ -84,8 +85,8 @@ def together(mace: str = "0.4", nequip: str = "0.6") -> int:
     return failed
 
 
-def _run(python: str, name: str, side: str, convention: str, folder: str) -> None:
-    command = [python, WORKER, name, side, "numbers", "small", convention, folder]
+def _run(python: str, name: str, side: str, convention: str, folder: str, size: str = "small") -> None:
+    command = [python, WORKER, name, side, "numbers", size, convention, folder]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=_environment(1), check=False)
     if done.returncode:
         raise RuntimeError(f"{name} on {side} failed:\n{done.stderr[-3000:]}")

@@ -10,6 +10,7 @@ from tesseral.interfaces.e3nn import io as our_io
 from tesseral.interfaces.e3nn import math as our_math
 from tesseral.interfaces.e3nn import nn as our_nn
 from tesseral.interfaces.e3nn import o3 as our_o3
+from tesseral.interfaces.e3nn.o3._tensor_product._scalars import _kinds
 
 THEIRS = SimpleNamespace(o3=o3, nn=nn, math=math, io=io)
 OURS = SimpleNamespace(o3=our_o3, nn=our_nn, math=our_math, io=our_io)
@@ -204,3 +205,23 @@ def test_functions_of_rotations_and_permutations():
     torch.testing.assert_close(our_math.perm.standard_representation(p), math.perm.standard_representation(p))
     ours, theirs = (m.reduce_permutation(*m.germinate_formulas("ijk=-jik"), i=3, k=2)[0] for m in (our_math, math))
     torch.testing.assert_close(ours.flatten(1).T @ ours.flatten(1), theirs.flatten(1).T @ theirs.flatten(1))
+
+
+@pytest.mark.parametrize("second", ["25x0e", "3x0e", "20x0e+4x0o"])
+def test_products_with_the_types_of_atoms(second):
+    """Many scalars, few kinds of rows: by another way, with the same numbers, forces and derivatives of forces."""
+    ends = ("4x0e+3x1o+2x2e", second, "3x1o+6x0e+2x1o+2x1e")
+    theirs, ours = o3.FullyConnectedTensorProduct(*ends), our_o3.FullyConnectedTensorProduct(*ends)
+    ours.load_state_dict(theirs.state_dict())
+    kinds = torch.randn(4, theirs.irreps_in2.dim)
+    x, y = torch.randn(30, theirs.irreps_in1.dim, requires_grad=True), kinds[torch.randint(4, (30,))]
+    assert (_kinds(x, y, ours.weight) is not None) == (y.shape[1] > 16)
+    found = []
+    for layer in (ours, theirs):
+        z = layer(x, y)
+        (force,) = torch.autograd.grad(z.pow(3).sum(), x, create_graph=True)
+        found.append((z, force, *torch.autograd.grad(force.square().sum() + z.sum(), (x, layer.weight))))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+    assert _kinds(x, torch.randn(30, 25), ours.weight) is None
+    assert _kinds(x, y.clone().requires_grad_(), ours.weight) is None

@@ -1,4 +1,9 @@
-"""Fully connected products with scalars, such as the one-hot types of atoms: an outer product of channels, then a linear map."""
+"""Fully connected products with scalars, such as the one-hot types of atoms.
+
+In general an outer product of channels, then a linear map. Where there are many scalars and few different rows of them, as in a
+structure of three elements in a model of 89, the scalars are contracted with the weights first, which gives each kind of row a
+linear map of its own: the cost for each row does not grow with the number of scalars.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +14,57 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tesseral.kernels import fused
 from tesseral.o3 import Irreps
-from tesseral.ops.linear import LinearPlan, linear, linear_plan, merged_paths
+from tesseral.ops.linear import LinearPlan, linear, linear_by_group, linear_plan, merged_paths
 from tesseral.ops.tensor_product import Instruction
 
 
 @dataclass(frozen=True)
 class ScalarProduct:
-    """The blocks of both inputs of each path, as (offset, components, channels) and (offset, channels), and the linear map."""
+    """The blocks of both inputs of each path, as (offset, components, channels) and (offset, channels), and the linear maps:
+    of the outer product, and of the features with the weights of one row of scalars (None if some are pseudoscalars).
+    """
 
     ends: tuple[tuple[tuple[int, int, int], tuple[int, int]], ...]
+    shapes: tuple[tuple[int, int, int], ...]
     mixing: LinearPlan
+    of_one: LinearPlan | None
 
     def __call__(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """The product of features in layout ``ir_mul``."""
+        found = None if self.of_one is None else _kinds(x, y, weight)
+        if found is not None and self.of_one is not None:
+            rows, kinds = found
+            return linear_by_group(x, kinds, self._weights_of(rows, weight), self.of_one)
         pieces = []
         for (a, components, u), (b, v) in self.ends:
             block = x[..., a : a + components * u].unflatten(-1, (components, u, 1))
             pieces.append((block * y[..., None, None, b : b + v]).flatten(-3))
         return linear(torch.cat(pieces, dim=-1) if len(pieces) > 1 else pieces[0], weight, self.mixing)
+
+    def _weights_of(self, scalars: Tensor, weight: Tensor) -> Tensor:
+        """The weights (rows, ...) of the linear maps that rows of scalars stand for."""
+        pieces = weight.split([math.prod(shape) for shape in self.shapes])
+        of_paths = [
+            (scalars[:, first : first + v] @ piece.view(u, v, w)).transpose(0, 1).flatten(1)
+            for piece, (u, v, w), (_, (first, _)) in zip(pieces, self.shapes, self.ends, strict=True)
+        ]
+        return torch.cat(of_paths, dim=1)
+
+
+# As many scalars to a kind make a linear map for each kind cheaper than one for the outer product (measured: 3 do not, 89 do).
+_SCALARS_TO_A_KIND = 4
+
+
+def _kinds(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The different rows of scalars, and which of them each row has; None where they are not few, or not to be looked at."""
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(y) or y.shape[1] < _SCALARS_TO_A_KIND:
+        return None
+    if y.requires_grad or weight.ndim != 1 or not fused.available(x, y, weight):
+        return None
+    rows, kinds = torch.unique(y, dim=0, return_inverse=True)
+    return (rows, kinds) if len(rows) * _SCALARS_TO_A_KIND <= y.shape[1] else None
 
 
 def scalar_product(
@@ -49,4 +86,9 @@ def scalar_product(
         ((starts1[p.i_in1].start, first[p.i_in1].ir.dim, first[p.i_in1].mul), (starts2[p.i_in2].start, second[p.i_in2].mul))
         for p in paths
     )
-    return ScalarProduct(ends, mixing)
+    shapes = tuple((p.path_shape[0], p.path_shape[1], p.path_shape[2]) for p in paths)
+    if any(ir.p != 1 for _, ir in second):
+        return ScalarProduct(ends, shapes, mixing, None)
+    one = linear_plan(first, last, instructions=[(p.i_in1, p.i_out) for p in paths])
+    scaled = tuple(replace(a, coefficient=b.coefficient) for a, b in zip(one.paths, mixing.paths, strict=True))
+    return ScalarProduct(ends, shapes, mixing, replace(one, paths=scaled, groups=merged_paths(scaled, first, last)))
