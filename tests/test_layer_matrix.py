@@ -32,6 +32,11 @@ def radii(dtype, device):
     return (torch.rand(3, dtype=dtype, device=device) * 4 + 0.3,)
 
 
+def pairs(dtype, device):
+    """Distances, and the elements at both ends."""
+    return (*radii(dtype, device), torch.tensor([1, 6, 8], device=device), torch.tensor([6, 6, 1], device=device))
+
+
 def normal(*shapes):
     return lambda dtype, device: tuple(torch.randn(shape, dtype=dtype, device=device) for shape in shapes)
 
@@ -50,6 +55,7 @@ def frames(dtype, device):
 
 LAYERS = {
     "Activation": (lambda d: layers.Activation("4x0e+2x0o", [nn.functional.silu, torch.tanh]), flat(6)),
+    "AgnesiTransform": (lambda d: layers.AgnesiTransform(), pairs),
     "BatchNorm": (lambda d: layers.BatchNorm(FEATURES, dtype=d).eval(), flat(14)),
     "BatchNorm, training": (lambda d: layers.BatchNorm(FEATURES, dtype=d), flat(14)),
     "BesselBasis": (lambda d: layers.BesselBasis(5.0, trainable=True, dtype=d), radii),
@@ -68,6 +74,7 @@ LAYERS = {
         flat(14, 4),
     ),
     "Gate": (lambda d: layers.Gate("2x0e", [nn.functional.silu], "2x0e", [torch.sigmoid], "2x1o"), flat(10)),
+    "GauntTensorProduct": (lambda d: layers.GauntTensorProduct(1, 1, 2, 2, dtype=d), flat(8, 8)),
     "GaussianBasis": (lambda d: layers.GaussianBasis(5.0, 8), radii),
     "LayerNorm": (lambda d: layers.LayerNorm(FEATURES, dtype=d), flat(14)),
     "Linear": (lambda d: layers.Linear(FEATURES, "2x0e+3x1o", biases=True, dtype=d), flat(14)),
@@ -86,6 +93,7 @@ LAYERS = {
     "S2Activation": (lambda d: layers.S2Activation("0e+1o", torch.tanh, gauss_legendre_grid(4, 7)), flat(4)),
     "SO2Convolution": (lambda d: OnEdges(layers.SO2Convolution("2x0e+2x1o", "2x0e+2x1o", dtype=d)), frames),
     "SO3Activation": (lambda d: layers.SO3Activation(1, 1, torch.tanh, gauss_legendre_grid(3, 5)), flat(10)),
+    "SoftTransform": (lambda d: layers.SoftTransform(), pairs),
     "SoftOneHot": (lambda d: layers.SoftOneHot(5.0, 8), radii),
     "SpeciesEmbedding": (lambda d: layers.SpeciesEmbedding([0, 1], 4, dtype=d), lambda d, device: (SPECIES.to(device),)),
     "SpeciesLinear": (lambda d: layers.SpeciesLinear(FEATURES, "2x0e+2x1o", 4, dtype=d), flat(14, SPECIES, 4)),

@@ -3,10 +3,12 @@
 from tesseral.nn.activation import Activation, Normalized, parity_of, second_moment_scale
 from tesseral.nn.convolution import Convolution
 from tesseral.nn.cutoff import BumpCutoff, CosineCutoff, PolynomialCutoff, soft_unit_step
+from tesseral.nn.distance_transform import AgnesiTransform, SoftTransform
 from tesseral.nn.dropout import Dropout
 from tesseral.nn.embedding import SpeciesEmbedding
 from tesseral.nn.extract import Extract, ExtractIr
 from tesseral.nn.gate import Gate
+from tesseral.nn.gaunt import GauntTensorProduct
 from tesseral.nn.grid_activation import S2Activation, SO3Activation
 from tesseral.nn.linear import Linear
 from tesseral.nn.mlp import MLP, FullyConnectedNet
@@ -30,6 +32,7 @@ from tesseral.nn.tensor_product import (
 
 __all__ = [
     "Activation",
+    "AgnesiTransform",
     "BatchNorm",
     "BesselBasis",
     "BumpCutoff",
@@ -44,6 +47,7 @@ __all__ = [
     "FullyConnectedNet",
     "FullyConnectedTensorProduct",
     "Gate",
+    "GauntTensorProduct",
     "GaussianBasis",
     "LayerNorm",
     "Linear",
@@ -56,11 +60,12 @@ __all__ = [
     "PolynomialCutoff",
     "RadialEmbedding",
     "RadialFunctions",
-    "SO2Convolution",
     "ReducedTensorProduct",
     "S2Activation",
+    "SO2Convolution",
     "SO3Activation",
     "SoftOneHot",
+    "SoftTransform",
     "SpeciesEmbedding",
     "SpeciesLinear",
     "SphericalHarmonics",
