@@ -9,7 +9,9 @@ import torch
 from tesseral.groups import PointGroup, complement, generate, members_of, normalizer_in_o3, point_group
 from tesseral.symmetry import breaking_set
 
-FINITE = ["D2", "C2v", "D4", "D2d", "D3", "C3v", "D3d", "D6", "C6v", "D3h", "T", "Td", "Th", "O", "Oh"]
+PUBLISHED = ["D2", "D3", "D4", "D6", "D2h", "D3h", "D4h", "D6h", "D2d", "D3d", "T", "Td", "Th", "O", "Oh"]
+"""Ideal according to Xie and Smidt."""
+FINITE = [*PUBLISHED, "C2v", "C3v", "C6v"]
 # Cn, S2n, Cnh: ideal only without a rotation
 CONTINUOUS = {"C1": True, "Ci": True, "Cs": True, "C2": False, "C3": False, "C2h": False, "S4": False, "C3i": False, "C3h": False}
 
@@ -31,7 +33,7 @@ def test_full_sets(name):
     difference = (moved(group, found).transpose(1, 2) - found.objects).abs().amax(-1)
     assert float(difference[1:].min()) > 1e-3  # no element but the identity leaves an object as it is
     assert found.ideal == (complement(normalizer.finite, members_of(normalizer, group)) is not None)
-    assert found.ideal  # as Xie and Smidt find for all of these
+    assert found.ideal
     assert len(found.objects) == group.order
 
 
