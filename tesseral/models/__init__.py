@@ -2,6 +2,7 @@
 
 =============== ======================================================
 allegro         strictly local: a sum over pairs of neighbours
+charges         NequIP's layers with predicted charges and their Coulomb energy
 egnn            messages of invariants, and points that move
 equiformer_v2   attention in the frames of the edges, high degrees
 l1net           properties of molecules, by heads that know how they transform; no energy model
@@ -26,6 +27,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tesseral.models.allegro import Allegro, AllegroSettings
+from tesseral.models.charges import ChargeModel, ChargeSettings
 from tesseral.models.egnn import EGNN, EGNNSettings
 from tesseral.models.equiformer_v2 import EquiformerV2, EquiformerV2Settings
 from tesseral.models.mace import MACE, MACESettings
@@ -45,7 +47,8 @@ ModelSettings: TypeAlias = Annotated[
     | EGNNSettings
     | PaiNNSettings
     | TensorFieldSettings
-    | SE3TransformerSettings,
+    | SE3TransformerSettings
+    | ChargeSettings,
     Field(discriminator="name"),
 ]
 # A single energy model, learned or known, as opposed to a sum of them.
@@ -58,6 +61,7 @@ TermSettings: TypeAlias = (
     | PaiNNSettings
     | TensorFieldSettings
     | SE3TransformerSettings
+    | ChargeSettings
     | ZBLSettings
     | D3Settings
 )
@@ -75,7 +79,9 @@ class SumSettings(BaseModel):
 # What a model file may hold.
 StoredSettings: TypeAlias = Annotated[TermSettings | SumSettings, Field(discriminator="name")]
 SumSettings.model_rebuild()
-EnergyModel: TypeAlias = NequIP | MACE | Allegro | EquiformerV2 | EGNN | PaiNN | TensorField | SE3Transformer | ZBL | D3 | Sum
+EnergyModel: TypeAlias = (
+    NequIP | MACE | Allegro | EquiformerV2 | EGNN | PaiNN | TensorField | SE3Transformer | ChargeModel | ZBL | D3 | Sum
+)
 
 
 def parse_settings(values: Any) -> TermSettings | SumSettings:
@@ -119,6 +125,10 @@ def build(
     4.0
     """
     match settings:
+        case ChargeSettings():  # before the settings that these extend
+            return ChargeModel(
+                settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device
+            )
         case NequIPSettings():
             return NequIP(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
         case MACESettings():

@@ -1,24 +1,30 @@
 """Predicted charges: invariant, of the right sum, and the energy of the ions they are in a crystal that is known."""
 
+import ase
 import ase.build
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tesseral.graph import build_graph
-from tesseral.models.nequip import NequIPSettings
 from tesseral.nn.pair import COULOMB
 from tesseral.physics.forces import energy_and_forces
 from tesseral.physics.receptive_field import receptive_hops
+from tesseral.physics.selftest import failures, selftest
 
 pytest.importorskip("torchpme", reason="electrostatics needs torch-pme: pip install 'tesseral[electrostatics]'")
-from tesseral.models.charges import ChargeModel
+from tesseral.models import build, cast, files, parse_settings
+from tesseral.models.charges import ChargeModel, ChargeSettings
+
+SETTINGS = ChargeSettings(
+    species=(11, 17), num_neighbors=12.0, layers=1, lmax=1, channels=4, cutoff=4.5, reference_charges={"Na": 1.0, "Cl": -1.0}
+)
 
 
 def model():
     torch.manual_seed(0)
-    settings = NequIPSettings(species=(11, 17), num_neighbors=12.0, layers=1, lmax=1, channels=4, cutoff=4.5)
-    return ChargeModel(settings, reference_charges={11: 1.0, 17: -1.0}, dtype=torch.float64)
+    return ChargeModel(SETTINGS, dtype=torch.float64)
 
 
 def rattled():
@@ -73,6 +79,39 @@ def test_charges_can_be_learned_from_forces():
     slope = net.reference_charges.grad
     assert slope is not None
     assert np.abs(slope.numpy()).max() > 1e-3
+
+
+def test_a_file_keeps_charges(tmp_path):
+    net, graph = model(), build_graph(rattled(), 4.5)
+    with torch.no_grad():
+        net.reference_charges += torch.tensor([0.1, -0.3])
+    files.save(net, tmp_path / "ions.safetensors")
+    loaded, _ = files.load(tmp_path / "ions.safetensors")
+    torch.testing.assert_close(loaded(graph), net(graph).detach(), atol=1e-12, rtol=0)
+    single = cast(net, torch.float32)
+    assert single.coulomb.ewald.potential.smearing.dtype == torch.float64
+    torch.testing.assert_close(single(graph), net(graph), atol=1e-4, rtol=0)
+    scaled = build(SETTINGS, atomic_energies={11: -1.0, 17: 2.0}, scales=3.0, dtype=torch.float64)
+    scaled.load_state_dict(net.state_dict() | {"atomic_energies": scaled.atomic_energies, "scales": scaled.scales})
+    with torch.no_grad():
+        bare = net(graph) - net.coulomb(net.charges(graph), graph)
+        torch.testing.assert_close(scaled(graph), net(graph) + 2 * bare + 1.0)
+    with pytest.raises(ValidationError, match="Xy"):
+        parse_settings({"name": "charges", "reference_charges": {"Xy": 1.0}})
+
+
+def test_self_test_knows_that_molecules_feel_each_other():
+    net = model()
+    with torch.no_grad():
+        net.reference_charges *= 0.2  # nothing repels these ions: whole charges would collapse
+    molecule = ase.Atoms("NaClNa", positions=[(0, 0, 0), (0, 0, 2.4), (0, 1.9, 3.9)])
+    crystal = ase.build.bulk("NaCl", "rocksalt", a=5.6)
+    crystal.rattle(0.02, seed=3)
+    checks = selftest(net, [molecule, crystal])
+    assert not failures(checks)
+    names = [check.name for check in checks]
+    assert names.count("extensivity: energy") == 1
+    assert names.count("batching: energy") == 2
 
 
 def test_it_says_that_it_reaches_beyond_its_cutoff():
