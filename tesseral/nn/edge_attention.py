@@ -50,10 +50,13 @@ class Shape:
         return Irreps([(channels, (l, (-1) ** l)) for l in range(self.lmax + 1)])
 
     def grid(self, mmax: int, layout: str) -> SphereActivationPlan | None:
-        """The grid for orders up to ``mmax``; rings are half the meridians."""
+        """The grid for orders up to ``mmax``: rings are half the meridians, of which fewer orders need proportionally fewer."""
         if self.meridians is None:
             return None
-        return SphereActivationPlan(self.lmax, mmax, max(self.lmax + 1, self.meridians // 2), self.meridians, layout)
+        meridians = 2 * max(mmax + 1, math.ceil(self.meridians * (mmax + 1) / (self.lmax + 1) / 2))
+        return SphereActivationPlan(
+            self.lmax, mmax, max(self.lmax + 1, self.meridians // 2), min(meridians, self.meridians), layout
+        )
 
 
 class Edges(NamedTuple):
