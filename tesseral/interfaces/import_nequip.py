@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from tesseral.interfaces.foreign_pickle import ForeignFileError, check, load
+from tesseral.interfaces.import_nequip_package import is_package, read_package
 from tesseral.models.allegro import Allegro, AllegroSettings
 from tesseral.models.nequip import NequIP, NequIPSettings
 from tesseral.nn import SpeciesLinear
@@ -25,21 +25,23 @@ IGNORED = {
 
 
 def read_nequip(path: Path) -> NequIP | Allegro:
-    """The model in a training checkpoint (``.ckpt``) of nequip 0.19 or nequip-allegro 0.8; neither is needed.
+    """The model in a checkpoint (``.ckpt``) or package (``.nequip.zip``) of nequip 0.19 or nequip-allegro 0.8; neither is needed.
 
     The weights are the averaged ones (EMA) where the training kept them, as nequip itself takes them. Raises
     :class:`~tesseral.interfaces.foreign_pickle.ForeignFileError` for other files, and for architectures that are not here.
     """
+    if path.suffix == ".pt2":
+        raise ForeignFileError(f"{path} is compiled (AOTInductor), and its settings are gone: give the .ckpt or .nequip.zip file")
     check(path)
-    with zipfile.ZipFile(path) as archive:
-        if any(name.endswith(".py") for name in archive.namelist()):
-            raise ForeignFileError(
-                f"{path} is a package, whose settings are program code: give the checkpoint (.ckpt) that it was made from"
-            )
+    if is_package(path):
+        settings, tensors = read_package(path)
+        return from_settings(settings, _weights(tensors, path), path)
     content = load(path)
     parameters = content.get("hyper_parameters") if isinstance(content, Mapping) else None
     if not isinstance(parameters, Mapping) or "model" not in parameters or "state_dict" not in content:
-        raise ForeignFileError(f"{path} is not a training checkpoint of nequip: it lacks its settings; give the .ckpt file")
+        raise ForeignFileError(
+            f"{path} is not a training checkpoint of nequip: it lacks its settings; give the .ckpt file, or a package"
+        )
     return from_settings(dict(parameters["model"]), _weights(content["state_dict"], path), path)
 
 

@@ -12,7 +12,7 @@ from tesseral.models import files
 
 SOURCES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "mace": (read_mace, "a .model file of mace-torch 0.3"),
-    "nequip": (read_nequip, "a .ckpt file of nequip 0.19 or nequip-allegro 0.8"),
+    "nequip": (read_nequip, "a .ckpt or .nequip.zip file of nequip 0.19 or nequip-allegro 0.8"),
 }
 
 

@@ -64,9 +64,11 @@ def test_equals_mace_at_published_sizes(case: str, tmp_path) -> None:
     differences(read_mace(tmp_path / f"{case}.model"), np.load(tmp_path / f"{case}.npz"))
 
 
-@pytest.mark.parametrize("package", ["mace", "nequip", "allegro"])
-def test_equals_a_trained_model(package: str, tmp_path) -> None:
-    suffix = ".model" if package == "mace" else ".ckpt"
+@pytest.mark.parametrize(
+    ("package", "suffix"),
+    [("mace", ".model"), ("nequip", ".ckpt"), ("allegro", ".ckpt"), ("nequip", ".nequip.zip"), ("allegro", ".nequip.zip")],
+)
+def test_equals_a_trained_model(package: str, suffix: str, tmp_path) -> None:
     path = tmp_path / f"trained{suffix}"
     path.write_bytes(lzma.decompress((GOLDEN / "trained" / f"{package}{suffix}.xz").read_bytes()))
     known = np.load(GOLDEN / "trained" / f"{package}.npz")
@@ -128,8 +130,22 @@ def test_other_files_are_refused(tmp_path) -> None:
         read_nequip(text)
     with zipfile.ZipFile(text, "w") as archive:
         archive.writestr("package/code.py", "print()")
-    with pytest.raises(ForeignFileError, match="is a package"):
+    with pytest.raises(ForeignFileError, match=r"is not a package of nequip 0\.19.*give the checkpoint"):
         read_nequip(text)
+    with zipfile.ZipFile(text, "w") as archive:
+        archive.writestr("package/code.py", "print()")
+        archive.writestr("package/model/config.yaml", "training_module: {model: {_target_: nequip.model.ModelFromPackage}}")
+        archive.writestr("package/model/eager_model.pkl", pickle.dumps({}))
+    with pytest.raises(ForeignFileError, match=r"trained from another model file.*give the checkpoint"):
+        read_nequip(text)
+    with zipfile.ZipFile(text, "w") as archive:
+        archive.writestr("package/code.py", "print()")
+        archive.writestr("package/model/config.yaml", "training_module: {model: {_target_: nequip.model.NequIPGNNModel}}")
+        archive.writestr("package/model/eager_model.pkl", pickle.dumps(Bomb()))
+    with pytest.raises(ForeignFileError, match="which no model needs"):
+        read_nequip(text)
+    with pytest.raises(ForeignFileError, match=r"compiled \(AOTInductor\).*give the \.ckpt"):
+        read_nequip(tmp_path / "model.nequip.pt2")
     torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(text))
     with pytest.raises(ForeignFileError, match="compiled"):
         read_mace(text)

@@ -10,6 +10,7 @@ Labels are those of ASE's EMT; of nequip's checkpoints the optimiser and the pat
 import lzma
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import ase.build
@@ -137,6 +138,18 @@ def train_nequip(name: str) -> None:
     kept = {"state_dict": content["state_dict"], "hyper_parameters": {"model": content["hyper_parameters"]["model"]}}
     torch.save(kept, f"{name}.ckpt")
     store(name, Path(f"{name}.ckpt"), atoms, out["total_energy"].detach().numpy(), out["forces"].detach().numpy())
+    subprocess.run([Path(sys.executable).with_name("nequip-package"), "build", "saved/last.ckpt", "full.nequip.zip"], check=True)
+    store_package(name, Path("full.nequip.zip"))
+
+
+def store_package(name: str, file: Path) -> None:
+    """The package with its program code emptied: other people's, and not read."""
+    with zipfile.ZipFile(file) as full, zipfile.ZipFile(f"{name}.nequip.zip", "w") as slim:
+        for entry in full.namelist():
+            if entry.endswith(("_data.pkl", "compile_model.pkl")):
+                continue
+            slim.writestr(zipfile.ZipInfo(entry), b"" if entry.endswith(".py") else full.read(entry))
+    (OUT / f"{name}.nequip.zip.xz").write_bytes(lzma.compress(Path(f"{name}.nequip.zip").read_bytes(), preset=9))
 
 
 if __name__ == "__main__":
