@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -12,13 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from tesseral.graph import Graph
+from tesseral.models.atomwise import AtomicNumber, SumOverAtoms
 from tesseral.nn import MLP, BesselBasis, PolynomialCutoff, RadialEmbedding, SpeciesEmbedding
 from tesseral.nn.edge_products import NeighborhoodProduct, WeightedHarmonics
 from tesseral.nn.pair import ZBL
 from tesseral.o3 import Irrep, Irreps
 from tesseral.ops import scatter, spherical_harmonics
-
-AtomicNumber = Annotated[int, Field(ge=1, le=118)]
 
 
 class AllegroSettings(BaseModel):
@@ -45,7 +44,7 @@ class AllegroSettings(BaseModel):
     num_neighbors: float | None = Field(None, gt=0, description="mean number of neighbours (empty: that of the data)")
 
 
-class Allegro(torch.nn.Module):
+class Allegro(SumOverAtoms):
     r"""The energy model of Musaelian et al.: :math:`E = \sum_i \big(E^0_{z_i} + s_{z_i} \sum_j \epsilon_{ij}\big)`.
 
     Each edge ij carries invariants and equivariant features. A layer multiplies the features by the neighbourhood of atom i,
@@ -59,9 +58,6 @@ class Allegro(torch.nn.Module):
     Raises ``ValueError`` for a settings object without ``species`` or ``num_neighbors``, or an odd number of embedding channels.
     """
 
-    atomic_energies: Tensor
-    scales: Tensor
-
     def __init__(
         self,
         settings: AllegroSettings,
@@ -72,16 +68,10 @@ class Allegro(torch.nn.Module):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
-        super().__init__()
-        if not settings.species or settings.num_neighbors is None:
-            raise ValueError(
-                "Allegro needs settings.species and settings.num_neighbors; `tesseral train` takes both from the data"
-            )
+        super().__init__(settings, atomic_energies, scales, dtype, device)
         width = settings.embedding_channels or settings.scalar_channels
         if width % 2:
             raise ValueError(f"the embedding has {width} channels, half for each atom of a pair: give an even number")
-        self.settings, self.dtype = settings, dtype
-        self.species, self.cutoff = tuple(settings.species), settings.cutoff
         factory: dict[str, Any] = {"dtype": dtype, "device": device}
         scalars, tensors = settings.scalar_channels, settings.tensor_channels
         self.irreps_sh = Irreps.spherical_harmonics(settings.lmax)
@@ -111,23 +101,6 @@ class Allegro(torch.nn.Module):
         self.products, self.latents = torch.nn.ModuleList(products), torch.nn.ModuleList(latents)
         self.readout = network(scalars * (settings.layers + 1), *settings.readout_widths, 1)
         self.zbl = ZBL(settings.cutoff, self.species) if settings.zbl else None
-
-        energies = [(atomic_energies or {}).get(z, 0.0) for z in self.species]
-        factors64 = [scales[z] if isinstance(scales, dict) else scales for z in self.species]
-        self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64, device=device))
-        self.register_buffer("scales", torch.tensor(factors64, dtype=torch.float64, device=device))
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Allegro:
-        # A model moved to another precision keeps its energies of isolated atoms exact, and knows its own precision.
-        exact = self.atomic_energies, self.scales
-        super()._apply(fn, recurse)
-        self.dtype = self.center.weight.dtype
-        self.atomic_energies, self.scales = (old.to(self.center.weight.device) for old in exact)
-        return self
-
-    def forward(self, graph: Graph) -> Float[Tensor, " graphs"]:
-        """Energies of the graphs, in eV."""
-        return scatter(self.node_energies(graph), graph.batch, graph.num_graphs)
 
     def node_energies(self, graph: Graph) -> Float[Tensor, " nodes"]:
         """Energy of each atom, in eV, its isolated-atom energy included: a function of its neighbourhood alone."""

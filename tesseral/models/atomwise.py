@@ -1,4 +1,4 @@
-"""What the small models share: an energy is a sum over atoms of one number that a network finds from the neighbourhood."""
+"""What models share: an energy is a sum over atoms of one number that a network finds from the neighbourhood."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Edges(NamedTuple):
     destination: Tensor
 
 
-class AtomwiseModel(torch.nn.Module, abc.ABC):
-    r"""An energy :math:`E = \sum_i \left(E^0_{z_i} + s_{z_i} (\epsilon_i - \epsilon^{lone}_{z_i})\right)`.
+class SumOverAtoms(torch.nn.Module, abc.ABC):
+    """An energy that is a sum over atoms: what it needs besides a network, kept exact in float64.
 
-    A network gives :math:`\epsilon_i`; what it gives for a lone atom is subtracted: an isolated atom has exactly the energy
-    :math:`E^0`. Called with a :class:`~tesseral.graph.Graph`, returns energies (graphs,) in eV, float64; the network runs in
-    ``dtype``. Raises ``ValueError`` for settings without ``species`` or ``num_neighbors``.
+    ``atomic_energies`` (species,) in eV are those of isolated atoms, ``scales`` (species,) multiply what the network gives, which
+    has the precision ``dtype``. Called with a :class:`~tesseral.graph.Graph`, returns energies (graphs,) in eV, float64.
+    Raises ``ValueError`` for settings without ``species`` or ``num_neighbors``.
     """
 
     atomic_energies: Tensor
@@ -71,21 +71,53 @@ class AtomwiseModel(torch.nn.Module, abc.ABC):
             )
         self.settings, self.dtype = settings, dtype
         self.species, self.cutoff = tuple(settings.species), settings.cutoff
-        self.embedding = SpeciesEmbedding(self.species, settings.channels, dtype=dtype, device=device)
-        self.basis = BesselBasis(settings.cutoff, settings.num_basis, "nequip")
-        self.envelope = PolynomialCutoff(settings.cutoff, settings.cutoff_power)
         energies = [(atomic_energies or {}).get(z, 0.0) for z in self.species]
         factors = [scales[z] if isinstance(scales, dict) else scales for z in self.species]
         self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64, device=device))
         self.register_buffer("scales", torch.tensor(factors, dtype=torch.float64, device=device))
 
-    @abc.abstractmethod
-    def outputs(self, x: Float[Tensor, "atoms channels"], edges: Edges) -> Float[Tensor, "atoms 1"]:
-        """One number for each atom, from the embeddings of the species and the edges; some atoms have none."""
-
     def forward(self, graph: Graph) -> Float[Tensor, " graphs"]:
         """Energies of the graphs, in eV."""
         return scatter(self.node_energies(graph), graph.batch, graph.num_graphs)
+
+    @abc.abstractmethod
+    def node_energies(self, graph: Graph) -> Float[Tensor, " nodes"]:
+        """Energy of each atom, in eV, its isolated-atom energy included; only sums of them over a structure mean anything."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SumOverAtoms:
+        # A model moved to another precision keeps its energies of isolated atoms exact, and knows its own precision.
+        exact = self.atomic_energies, self.scales
+        super()._apply(fn, recurse)
+        weight = next(self.parameters())
+        self.dtype = weight.dtype
+        self.atomic_energies, self.scales = (old.to(weight.device) for old in exact)
+        return self
+
+
+class AtomwiseModel(SumOverAtoms):
+    r"""An energy :math:`E = \sum_i \left(E^0_{z_i} + s_{z_i} (\epsilon_i - \epsilon^{lone}_{z_i})\right)`.
+
+    A network gives :math:`\epsilon_i`; what it gives for a lone atom is subtracted: an isolated atom has exactly the energy
+    :math:`E^0`. Called with a :class:`~tesseral.graph.Graph`, returns energies (graphs,) in eV, float64; the network runs in
+    ``dtype``. Raises ``ValueError`` for settings without ``species`` or ``num_neighbors``.
+    """
+
+    def __init__(
+        self,
+        settings: Any,
+        atomic_energies: dict[int, float] | None,
+        scales: dict[int, float] | float,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+    ) -> None:
+        super().__init__(settings, atomic_energies, scales, dtype, device)
+        self.embedding = SpeciesEmbedding(self.species, settings.channels, dtype=dtype, device=device)
+        self.basis = BesselBasis(settings.cutoff, settings.num_basis, "nequip")
+        self.envelope = PolynomialCutoff(settings.cutoff, settings.cutoff_power)
+
+    @abc.abstractmethod
+    def outputs(self, x: Float[Tensor, "atoms channels"], edges: Edges) -> Float[Tensor, "atoms 1"]:
+        """One number for each atom, from the embeddings of the species and the edges; some atoms have none."""
 
     def node_energies(self, graph: Graph) -> Float[Tensor, " nodes"]:
         """Energy of each atom, in eV, its isolated-atom energy included; only sums of them over a structure mean anything."""
@@ -99,14 +131,6 @@ class AtomwiseModel(torch.nn.Module, abc.ABC):
         found = self.outputs(x, edges).squeeze(1).to(torch.float64)
         bound = found[: graph.num_nodes] - found[graph.num_nodes :][species]
         return bound * self.scales[species] + self.atomic_energies[species]
-
-    def _apply(self, fn: Any, recurse: bool = True) -> AtomwiseModel:
-        # A model moved to another precision keeps its energies of isolated atoms exact, and knows its own precision.
-        exact = self.atomic_energies, self.scales
-        super()._apply(fn, recurse)
-        self.dtype = self.embedding.weight.dtype
-        self.atomic_energies, self.scales = (old.to(self.embedding.weight.device) for old in exact)
-        return self
 
 
 def gather_sum(values: Float[Tensor, "edges *shape"], edges: Edges, atoms: int) -> Float[Tensor, "atoms *shape"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -10,13 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from tesseral.graph import Graph
+from tesseral.models.atomwise import AtomicNumber, SumOverAtoms
 from tesseral.nn import BesselBasis, LayerNorm, PolynomialCutoff, RadialEmbedding, SpeciesEmbedding
 from tesseral.nn.edge_attention import EdgeAttention, EdgeDegree, Edges, Shape, SphereFeedForward
 from tesseral.o3 import Irreps
 from tesseral.ops import scatter, spherical_harmonics
 from tesseral.ops.so2 import edge_frames
-
-AtomicNumber = Annotated[int, Field(ge=1, le=118)]
 
 
 class EquiformerV2Settings(BaseModel):
@@ -70,7 +69,7 @@ class EquiformerV2Settings(BaseModel):
         )  # fmt: skip
 
 
-class EquiformerV2(torch.nn.Module):
+class EquiformerV2(SumOverAtoms):
     r"""Energies :math:`E = \sum_i (\sigma_{Z_i} (\varepsilon_i - \varepsilon_{Z_i}) + E^0_{Z_i})` of a graph transformer.
 
     :math:`\varepsilon_{Z}` is what the network gives a lone atom, so that an isolated atom has exactly the energy :math:`E^0`.
@@ -83,9 +82,6 @@ class EquiformerV2(torch.nn.Module):
     Raises ``ValueError`` for a settings object without ``species`` or ``num_neighbors``.
     """
 
-    atomic_energies: Tensor
-    scales: Tensor
-
     def __init__(
         self,
         settings: EquiformerV2Settings,
@@ -96,13 +92,7 @@ class EquiformerV2(torch.nn.Module):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
-        super().__init__()
-        if not settings.species or settings.num_neighbors is None:
-            raise ValueError(
-                "EquiformerV2 needs settings.species and settings.num_neighbors; `tesseral train` takes both from the data"
-            )
-        self.settings, self.dtype = settings, dtype
-        self.species, self.cutoff = tuple(settings.species), settings.cutoff
+        super().__init__(settings, atomic_energies, scales, dtype, device)
         shape = settings.shape()
         self.irreps = self.irreps_encoding = self.irreps_features = shape.irreps(settings.channels)
         factory: dict[str, Any] = {"dtype": dtype, "device": device}
@@ -118,29 +108,17 @@ class EquiformerV2(torch.nn.Module):
             torch.nn.Linear(settings.hidden_channels, 1, **factory),
         )
         self.force_head = EdgeAttention(shape, Irreps("1x1o"), backend, factory) if settings.direct_forces else None
-        energies = [(atomic_energies or {}).get(z, 0.0) for z in self.species]
-        factors = [scales[z] if isinstance(scales, dict) else scales for z in self.species]
-        self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64, device=device))
-        self.register_buffer("scales", torch.tensor(factors, dtype=torch.float64, device=device))
-
-    def _apply(self, fn: Any, recurse: bool = True) -> EquiformerV2:
-        # A model moved to another precision keeps its energies of isolated atoms exact, and knows its own precision.
-        exact = self.atomic_energies, self.scales
-        super()._apply(fn, recurse)
-        self.dtype = self.embedding.weight.dtype
-        self.atomic_energies, self.scales = (old.to(self.embedding.weight.device) for old in exact)
-        return self
-
-    def forward(self, graph: Graph) -> Float[Tensor, " graphs"]:
-        """Energies of the graphs, in eV."""
-        return self.describe(graph)[0]
 
     def describe(
         self, graph: Graph, encoding: Float[Tensor, "nodes encoding"] | None = None
     ) -> tuple[Float[Tensor, " graphs"], Float[Tensor, "nodes features"]]:
         """Energies and the features of the atoms; ``encoding`` (``irreps_encoding``) is added to the embedding of the atoms."""
         x, edges = self._network(graph, encoding)
-        return self._energies(x, edges, graph), x[: graph.num_nodes]
+        return self._total(x, edges, graph), x[: graph.num_nodes]
+
+    def node_energies(self, graph: Graph) -> Float[Tensor, " nodes"]:
+        """Energy of each atom, in eV, its isolated-atom energy included; only sums of them over a structure mean anything."""
+        return self._energies(*self._network(graph, None), graph)
 
     def direct(self, graph: Graph) -> tuple[Float[Tensor, " graphs"], Float[Tensor, "nodes 3"]]:
         """Energies and the forces of the direct head, in eV/Å: faster, and no derivative of any energy.
@@ -151,7 +129,7 @@ class EquiformerV2(torch.nn.Module):
             raise ValueError("this model has no head of direct forces; build it with direct_forces=true")
         x, edges = self._network(graph, None)
         forces = self.force_head(x, edges)[: graph.num_nodes].to(torch.float64)
-        return self._energies(x, edges, graph), forces * self.scales[edges.species[: graph.num_nodes], None]
+        return self._total(x, edges, graph), forces * self.scales[edges.species[: graph.num_nodes], None]
 
     def _network(self, graph: Graph, encoding: Tensor | None) -> tuple[Tensor, Edges]:
         """Features of the atoms and, in more rows, of a lone atom of each species."""
@@ -187,8 +165,10 @@ class EquiformerV2(torch.nn.Module):
         outputs = self.readout(x[:, : self.settings.channels]).squeeze(-1).to(torch.float64)
         species = edges.species[: graph.num_nodes]
         energies = outputs[: graph.num_nodes] - outputs[graph.num_nodes :][species]
-        energies = energies * self.scales[species] + self.atomic_energies[species]
-        return scatter(energies, graph.batch, graph.num_graphs)
+        return energies * self.scales[species] + self.atomic_energies[species]
+
+    def _total(self, x: Tensor, edges: Edges, graph: Graph) -> Tensor:
+        return scatter(self._energies(x, edges, graph), graph.batch, graph.num_graphs)
 
 
 class Block(torch.nn.Module):

@@ -1,7 +1,6 @@
 """NequIP: an energy as a sum over atoms of an E(3)-equivariant message-passing network."""
 
-import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -9,23 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from tesseral.graph import Graph
+from tesseral.models.atomwise import AtomicNumber, SumOverAtoms
 from tesseral.nn import (
-    MLP,
     BesselBasis,
-    Convolution,
-    Gate,
     Linear,
     PolynomialCutoff,
     RadialEmbedding,
-    RadialFunctions,
     SpeciesEmbedding,
-    SpeciesLinear,
 )
+from tesseral.nn.interaction import NequIPLayer
 from tesseral.nn.pair import ZBL
-from tesseral.o3 import Irrep, Irreps
-from tesseral.ops import scatter, spherical_harmonics
-
-AtomicNumber = Annotated[int, Field(ge=1, le=118)]
+from tesseral.o3 import Irreps
+from tesseral.ops import spherical_harmonics
 
 
 class NequIPSettings(BaseModel):
@@ -58,8 +52,12 @@ class NequIPSettings(BaseModel):
             )
         return self.channels
 
+    def radial_widths(self) -> tuple[int, ...]:
+        """Widths of the radial network before its last layer, whose width the convolution knows."""
+        return (self.num_basis, *[self.radial_channels] * self.radial_layers)
 
-class NequIP(torch.nn.Module):
+
+class NequIP(SumOverAtoms):
     r"""The energy model of Batzner et al.: :math:`E = \sum_i (s_{z_i}\, \epsilon_i + E^0_{z_i})`.
 
     Layers gate :math:`L_2\big(\sum_j (L_1 x_j) \otimes_{R(r_{ij})} Y(\hat r_{ij})\big)/\sqrt{\bar n}` plus a species-dependent
@@ -69,9 +67,6 @@ class NequIP(torch.nn.Module):
 
     Raises ``ValueError`` for a settings object without ``species`` or ``num_neighbors``.
     """
-
-    atomic_energies: Tensor
-    scales: Tensor
 
     def __init__(
         self,
@@ -83,13 +78,7 @@ class NequIP(torch.nn.Module):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
-        super().__init__()
-        if not settings.species or settings.num_neighbors is None:
-            raise ValueError(
-                "NequIP needs settings.species and settings.num_neighbors; `tesseral train` takes both from the data"
-            )
-        self.settings, self.dtype = settings, dtype
-        self.species, self.cutoff = tuple(settings.species), settings.cutoff
+        super().__init__(settings, atomic_energies, scales, dtype, device)
         factory: dict[str, Any] = {"dtype": dtype, "device": device}
         channels = settings.degree_channels()
         hidden = Irreps(
@@ -106,30 +95,20 @@ class NequIP(torch.nn.Module):
             last = index == settings.layers - 1
             target = Irreps([(channels[0], (0, 1))]) if last else hidden
             layer = NequIPLayer(
-                irreps, self.irreps_sh, target, settings, attributes=channels[0] if index else 0, backend=backend, factory=factory
+                irreps,
+                self.irreps_sh,
+                target,
+                settings.radial_widths(),
+                settings.num_neighbors or 1.0,
+                attributes=channels[0] if index else 0,
+                backend=backend,
+                factory=factory,
             )
             layers.append(layer)
             irreps = layer.irreps_out
         self.layers = torch.nn.ModuleList(layers)
         self.readout = Linear(irreps, "1x0e", **factory)
         self.zbl = ZBL(settings.cutoff, self.species) if settings.zbl else None
-
-        energies = [(atomic_energies or {}).get(z, 0.0) for z in self.species]
-        factors = [scales[z] if isinstance(scales, dict) else scales for z in self.species]
-        self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64, device=device))
-        self.register_buffer("scales", torch.tensor(factors, dtype=torch.float64, device=device))
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "NequIP":
-        # A model moved to another precision keeps its energies of isolated atoms exact, and knows its own precision.
-        exact = self.atomic_energies, self.scales
-        super()._apply(fn, recurse)
-        self.dtype = self.embedding.weight.dtype
-        self.atomic_energies, self.scales = (old.to(self.embedding.weight.device) for old in exact)
-        return self
-
-    def forward(self, graph: Graph) -> Float[Tensor, " graphs"]:
-        """Energies of the graphs, in eV."""
-        return scatter(self.node_energies(graph), graph.batch, graph.num_graphs)
 
     def node_energies(self, graph: Graph) -> Float[Tensor, " nodes"]:
         """Energy of each atom, in eV, its isolated-atom energy included; only sums of them over a structure mean anything."""
@@ -154,53 +133,3 @@ class NequIP(torch.nn.Module):
         for layer in self.layers:
             x = layer(x, harmonics, radial, species, attributes, graph)
         return x
-
-
-class NequIPLayer(torch.nn.Module):
-    """One interaction: linear, convolution, linear, plus the self-connection, then the gate."""
-
-    def __init__(
-        self,
-        irreps_in: Irreps,
-        irreps_sh: Irreps,
-        irreps_target: Irreps,
-        settings: NequIPSettings,
-        *,
-        attributes: int,
-        backend: str,
-        factory: dict[str, Any],
-    ) -> None:
-        super().__init__()
-        reachable = {ir for _, a in irreps_in for _, b in irreps_sh for ir in a * b}
-        scalars = Irreps([(mul, ir) for mul, ir in irreps_target if ir.l == 0 and ir in reachable])
-        gated = Irreps([(mul, ir) for mul, ir in irreps_target if ir.l > 0 and ir in reachable])
-        gate_irrep = Irrep("0e") if Irrep("0e") in reachable else Irrep("0o")
-        gates = Irreps([(mul, gate_irrep) for mul, _ in gated])
-        act: dict[int, Any] = {1: torch.nn.functional.silu, -1: torch.tanh}
-        self.gate = Gate(scalars, [act[ir.p] for _, ir in scalars], gates, [act[ir.p] for _, ir in gates], gated, "e3nn")
-        self.linear_in = Linear(irreps_in, irreps_in, **factory)
-        self.convolution = Convolution(irreps_in, irreps_sh, self.gate.irreps_in, backend=backend)
-        widths = [settings.num_basis, *[settings.radial_channels] * settings.radial_layers, self.convolution.weight_numel]
-        self.radial = MLP(widths, normalization=math.sqrt(2), initialization="uniform", **factory)
-        self.linear_out = Linear(self.convolution.irreps_out, self.gate.irreps_in, **factory)
-        self.self_connection = SpeciesLinear(irreps_in, self.gate.irreps_in, attributes, **factory) if attributes else None
-        self.linear_in.plan = self.linear_in.plan.scaled(1 / math.sqrt(settings.num_neighbors or 1.0))
-        self.irreps_in, self.irreps_out = irreps_in, self.gate.irreps_out
-
-    def forward(
-        self,
-        x: Float[Tensor, "nodes dim_in"],
-        harmonics: Float[Tensor, "edges sh"],
-        radial: RadialFunctions,
-        species: Int[Tensor, " nodes"],
-        attributes: Float[Tensor, "species attributes"],
-        graph: Graph,
-    ) -> Float[Tensor, "nodes dim_out"]:
-        """New features of the nodes from those of their neighbours."""
-        weights = radial.weights(self.radial)
-        edges = (graph.edge_index, graph.source_order, graph.destination_pointers)
-        messages = self.convolution(self.linear_in(x), harmonics, weights, *edges)
-        y = self.linear_out(messages)
-        if self.self_connection is not None:
-            y = y + self.self_connection(x, species, attributes)
-        return self.gate(y)

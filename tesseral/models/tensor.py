@@ -19,8 +19,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tesseral.graph import Graph
-from tesseral.models.nequip import NequIPLayer, NequIPSettings
+from tesseral.models.nequip import NequIPSettings
 from tesseral.nn import BesselBasis, Linear, PolynomialCutoff, RadialEmbedding, SpeciesEmbedding
+from tesseral.nn.interaction import NequIPLayer
 from tesseral.o3 import CartesianTensor, Irrep, Irreps
 from tesseral.ops import scatter, spherical_harmonics
 
@@ -75,7 +76,10 @@ class Body(torch.nn.Module):
         layers = []
         for index in range(settings.layers):
             attributes = channels[0] if index else 0
-            layer = NequIPLayer(irreps, self.irreps_sh, hidden, settings, attributes=attributes, backend=backend, factory=factory)
+            layer = NequIPLayer(
+                irreps, self.irreps_sh, hidden, settings.radial_widths(), settings.num_neighbors,
+                attributes=attributes, backend=backend, factory=factory,
+            )  # fmt: skip
             layers.append(layer)
             irreps = layer.irreps_out
         self.layers = torch.nn.ModuleList(layers)
