@@ -286,7 +286,7 @@ def export(
 
 @app.command(name="import")
 def import_(
-    source: Annotated[str, typer.Argument(help="mace (a .model file) or nequip (a .ckpt or .nequip.zip file of nequip or Allegro)")],
+    source: Annotated[str, typer.Argument(help="mace (a .model file) or nequip (a .ckpt or .nequip.zip file, of Allegro, too)")],
     file: Annotated[Path, typer.Argument(help="the trained model of that package, which need not be installed")],
     output: Annotated[Path, typer.Option("--output", "-o", help="model file to write")] = Path("model.safetensors"),
     head: Annotated[str, typer.Option(help="of a model of several heads: the energy that it is to give")] = "",
