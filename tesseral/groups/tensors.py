@@ -72,8 +72,11 @@ def tensor_pattern(group: PointGroup, kind: TensorKind) -> TensorPattern:
     """
     basis = invariant_tensors(group, kind)
     components, shape = _components(kind)
-    table = _reduced_rows(basis[:, components]) if len(basis) else np.zeros((0, len(components)))
-    pivots = [int(np.flatnonzero(row)[0]) for row in table]
+    # the free components are those of tables: e11, e22 and e33 of a tensor of rank 3 before others
+    order = sorted(range(len(components)), key=lambda c: (kind.rank == 3 and divmod(c, shape[1])[0] != c % shape[1], c))
+    table = _reduced_rows(basis[:, components][:, order]) if len(basis) else np.zeros((0, len(components)))
+    pivots = [order[int(np.flatnonzero(row)[0])] for row in table]
+    table = table[:, np.argsort(order)]
     names = [_component_name(kind, p, shape) for p in pivots]
     entries = [_expression(table[:, c], names) for c in range(len(components))]
     columns = shape[1]

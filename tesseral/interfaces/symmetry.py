@@ -175,9 +175,10 @@ def _mode_table(
 def _strains(distortion: Distortion) -> Table:
     parts = groups.strain_parts(distortion)
     rows = tuple(
-        (label, f"{100 * np.linalg.norm(part):.3f}", *(f"{100 * part[i, j]:.3f}" for i, j in groups.VOIGT))
+        (label, f"{100 * np.linalg.norm(part):.3f}", *(f"{round(100 * part[i, j], 3) + 0.0:.3f}" for i, j in groups.VOIGT))
         for label, part in parts.items()
-    )
+        if np.linalg.norm(part) > 5e-6
+    ) or (("none", "0", *[""] * 6),)
     return Table(
         "Strain",
         ("irrep", "norm", "xx", "yy", "zz", "yz", "xz", "xy"),
@@ -222,7 +223,7 @@ def _molecule(atoms: ase.Atoms, target: ase.Atoms | None, tolerance: float) -> A
     facts = {
         "point group": symmetry.name,
         "elements": "infinitely many" if symmetry.continuous else str(point.order),
-        "largest deviation": f"{symmetry.deviation:.2e} Å (tolerance {tolerance:g} Å)",
+        "largest deviation": f"{symmetry.deviation:.2g} Å (tolerance {tolerance:g} Å)",
     }
     if point.name not in ("C1", "Ci") and symmetry.name != "O(3)":
         facts["principal axis z"] = direction(point.orientation[:, 2])

@@ -59,8 +59,8 @@ def say(console: Console, analysis: Analysis) -> None:
     for table in analysis.tables:
         console.print(f"\n{table.title}", style="bold", highlight=False, markup=False)
         drawn = RichTable(box=box.SIMPLE_HEAD)
-        for column in table.columns:
-            drawn.add_column(column)
+        for number, column in enumerate(table.columns):
+            drawn.add_column(column, no_wrap=number == 0)
         for row in table.rows:
             drawn.add_row(*(cell.replace("[", r"\[") for cell in row))
         console.print(drawn, end="")

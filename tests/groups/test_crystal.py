@@ -209,6 +209,10 @@ def test_patterns_of_nye():
     quartz = tensor_pattern(point_group("321"), PIEZO)
     assert quartz.entries[0] == ("e11", "-e11", "0", "e14", "0", "0")
     assert quartz.entries[1] == ("0", "0", "0", "0", "-e14", "-e11")
+    niobate = tensor_pattern(point_group("3m1"), PIEZO)
+    assert niobate.entries == (
+        ("0", "0", "0", "0", "e15", "-e22"), ("-e22", "e22", "0", "e15", "0", "0"), ("e31", "e31", "e33", "0", "0", "0"),
+    )  # fmt: skip
     sapphire = tensor_pattern(point_group("-3m"), ELASTIC)
     assert sapphire.entries[0] == ("C11", "C12", "C13", "C14", "0", "0")
     assert sapphire.entries[5] == ("0", "0", "0", "0", "C14", "(C11-C12)/2")
