@@ -41,7 +41,27 @@ class GroupWeights(nn.Module):
         return "strict" if self.weight is None else f"{self.filters} filters on {self.order} elements"
 
 
-class GroupLift(nn.Module):
+class _Correlation(nn.Module):
+    """What layers with a kernel in space share: its relaxed weights, how elements move its voxels, and the sum over voxels."""
+
+    voxels: Tensor
+
+    def __init__(self, action: GridAction, kernel_size: Shape, filters: int, padding_mode: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.kernel_size, self.padding_mode = kernel_size, padding_mode
+        self.relaxation = GroupWeights(filters, action.order, dtype)
+        self.register_buffer("voxels", action.kernel_index(kernel_size), persistent=False)
+
+    def correlate(self, field: Tensor, kernel: Tensor, groups: int = 1) -> Tensor:
+        """The field (batch, dim, x, y, z) with kernels (order, out, ..., voxels): (batch, out, order, x, y, z)."""
+        order, out = kernel.shape[:2]
+        weight = kernel.transpose(0, 1).reshape(out * order, -1, *self.kernel_size)
+        pad = [side for size in reversed(self.kernel_size) for side in (size // 2, size // 2)]
+        padded = functional.pad(field, pad, mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
+        return functional.conv3d(padded, weight, groups=groups).unflatten(1, (out, order))
+
+
+class GroupLift(_Correlation):
     r"""Features on the group from a field of irreps: correlation with filters turned by every element, plus nothing else.
 
     ``irreps_in`` (``ir_mul``) says how the components of the field transform; the kernel is odd in every direction and padded
@@ -53,7 +73,6 @@ class GroupLift(nn.Module):
     torch.Size([2, 4, 24, 8, 8, 8])
     """
 
-    voxels: Tensor
     matrices: Tensor
 
     def __init__(
@@ -67,31 +86,21 @@ class GroupLift(nn.Module):
         padding_mode: str = "circular",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
         action = GridAction(group)
-        self.irreps_in, self.channels, self.kernel_size, self.padding_mode = (
-            Irreps(irreps_in),
-            channels,
-            kernel_size,
-            padding_mode,
-        )
+        super().__init__(action, kernel_size, filters, padding_mode, dtype)
+        self.irreps_in, self.channels = Irreps(irreps_in), channels
         bank, voxels = max(filters, 1), math.prod(kernel_size)
         scale = 1 / math.sqrt(bank * self.irreps_in.dim * voxels)
         self.kernel = nn.Parameter(scale * torch.randn(bank, channels, self.irreps_in.dim, voxels, dtype=dtype))
-        self.relaxation = GroupWeights(filters, action.order, dtype)
-        self.register_buffer("voxels", action.kernel_index(kernel_size), persistent=False)
         self.register_buffer("matrices", action.representation(irreps_in).to(dtype), persistent=False)
 
     def forward(self, field: Float[Tensor, "batch dim x y z"]) -> Float[Tensor, "batch channels order x y z"]:
         turned = self.kernel[..., self.voxels]  # bank, channels, dim, order, voxels
         turned = torch.einsum("ncigv,gji->ngcjv", turned, self.matrices)  # κ ρ(g)⁻¹, and ρ is orthogonal
-        kernel = self.relaxation(turned)
-        order, channels, dim, _ = kernel.shape
-        weight = kernel.transpose(0, 1).reshape(channels * order, dim, *self.kernel_size)
-        return _correlate(field, weight, self.padding_mode).unflatten(1, (channels, order))
+        return self.correlate(field, self.relaxation(turned))
 
 
-class GroupConvolution(nn.Module):
+class GroupConvolution(_Correlation):
     r"""Features on the group from features on the group, :math:`\sum_{d,h} \kappa(g^{-1}h, g^{-1}d)\, f(x+d, h)`.
 
     Cost grows with the square of the order; :class:`SeparableGroupConvolution` is some 27 times cheaper. Arguments as for
@@ -103,7 +112,6 @@ class GroupConvolution(nn.Module):
     torch.Size([1, 3, 4, 8, 8, 1])
     """
 
-    voxels: Tensor
     left: Tensor
 
     def __init__(
@@ -117,25 +125,19 @@ class GroupConvolution(nn.Module):
         padding_mode: str = "circular",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
         action = GridAction(group)
-        self.kernel_size, self.padding_mode = kernel_size, padding_mode
+        super().__init__(action, kernel_size, filters, padding_mode, dtype)
         bank, voxels = max(filters, 1), math.prod(kernel_size)
         scale = 1 / math.sqrt(bank * channels_in * action.order * voxels)
         self.kernel = nn.Parameter(scale * torch.randn(bank, channels_out, channels_in, action.order, voxels, dtype=dtype))
-        self.relaxation = GroupWeights(filters, action.order, dtype)
-        self.register_buffer("voxels", action.kernel_index(kernel_size), persistent=False)
         self.register_buffer("left", action.left_index, persistent=False)
 
     def forward(self, f: Float[Tensor, "batch channels order x y z"]) -> Float[Tensor, "batch channels_out order x y z"]:
         turned = self.kernel[..., self.left[:, :, None], self.voxels[:, None, :]]  # bank, out, in, g, h, voxels
-        kernel = self.relaxation(turned.movedim(3, 1))  # g, out, in, h, voxels
-        order, out, inside = kernel.shape[:3]
-        weight = kernel.transpose(0, 1).reshape(out * order, inside * order, *self.kernel_size)
-        return _correlate(f.flatten(1, 2), weight, self.padding_mode).unflatten(1, (out, order))
+        return self.correlate(f.flatten(1, 2), self.relaxation(turned.movedim(3, 1)))  # g, out, in, h, voxels
 
 
-class SeparableGroupConvolution(nn.Module):
+class SeparableGroupConvolution(_Correlation):
     r"""A group convolution in two steps: mixing over channels and group at each voxel, then one kernel in space for each channel.
 
     .. math:: \sum_d \beta(g^{-1}d) \sum_h \alpha(g^{-1}h)\, f(x+d, h)
@@ -148,7 +150,6 @@ class SeparableGroupConvolution(nn.Module):
     torch.Size([1, 3, 48, 4, 4, 4])
     """
 
-    voxels: Tensor
     left: Tensor
 
     def __init__(
@@ -162,16 +163,13 @@ class SeparableGroupConvolution(nn.Module):
         padding_mode: str = "circular",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
         action = GridAction(group)
-        self.kernel_size, self.padding_mode = kernel_size, padding_mode
+        super().__init__(action, kernel_size, filters, padding_mode, dtype)
         bank, voxels = max(filters, 1), math.prod(kernel_size)
         mixing = torch.randn(bank, channels_out, channels_in, action.order, dtype=dtype)
         self.mixing = nn.Parameter(mixing / math.sqrt(bank * channels_in * action.order))
         self.kernel = nn.Parameter(torch.randn(bank, channels_out, voxels, dtype=dtype) / math.sqrt(bank * voxels))
         self.mixing_relaxation = GroupWeights(filters, action.order, dtype)
-        self.relaxation = GroupWeights(filters, action.order, dtype)
-        self.register_buffer("voxels", action.kernel_index(kernel_size), persistent=False)
         self.register_buffer("left", action.left_index, persistent=False)
 
     def forward(self, f: Float[Tensor, "batch channels order x y z"]) -> Float[Tensor, "batch channels_out order x y z"]:
@@ -179,8 +177,7 @@ class SeparableGroupConvolution(nn.Module):
         order, out = mixing.shape[:2]
         kernel = self.relaxation(self.kernel[..., self.voxels].movedim(2, 1))  # g, out, voxels
         mixed = torch.einsum("goih,bihxyz->bogxyz", mixing, f).flatten(1, 2)
-        weight = kernel.transpose(0, 1).reshape(out * order, 1, *self.kernel_size)
-        return _correlate(mixed, weight, self.padding_mode, groups=out * order).unflatten(1, (out, order))
+        return self.correlate(mixed, kernel, groups=out * order)
 
 
 class GroupProjection(nn.Module):
@@ -222,9 +219,3 @@ class GroupProjection(nn.Module):
         out = torch.einsum("gicp,bcgxyz->bipxyz", weight, f).unflatten(2, self.upsample)
         batch, dim, (sx, sy, sz), (x, y, z) = out.shape[0], out.shape[1], self.upsample, out.shape[-3:]
         return out.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, dim, x * sx, y * sy, z * sz)
-
-
-def _correlate(field: Tensor, weight: Tensor, padding_mode: str, groups: int = 1) -> Tensor:
-    pad = [side for size in reversed(weight.shape[2:]) for side in (size // 2, size // 2)]
-    mode = "constant" if padding_mode == "zeros" else padding_mode
-    return functional.conv3d(functional.pad(field, pad, mode=mode), weight, groups=groups)
