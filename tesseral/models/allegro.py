@@ -86,7 +86,7 @@ class Allegro(SumOverAtoms):
         self.basis_scale = settings.cutoff**2 / (2 * math.pi)  # to sin(nπx)/(πx) of x = r/r_c, which is of order one
         self.basis_linear = network(settings.num_basis, width)
         self.embedding = network(width, *settings.embedding_widths, scalars)
-        self.norm = 1 / math.sqrt(settings.num_neighbors)
+        self.norm = 1 / math.sqrt(self.num_neighbors)
         self.weighting = WeightedHarmonics(self.irreps_sh, tensors, backend=backend)
         self.neighborhood = WeightedHarmonics(self.irreps_sh, tensors, self.norm, backend=backend)
         self.tensor_linear = network(scalars, self.weighting.weight_numel)

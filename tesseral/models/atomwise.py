@@ -71,6 +71,7 @@ class SumOverAtoms(torch.nn.Module, abc.ABC):
             )
         self.settings, self.dtype = settings, dtype
         self.species, self.cutoff = tuple(settings.species), settings.cutoff
+        self.num_neighbors: float = settings.num_neighbors
         energies = [(atomic_energies or {}).get(z, 0.0) for z in self.species]
         factors = [scales[z] if isinstance(scales, dict) else scales for z in self.species]
         self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64, device=device))

@@ -99,7 +99,7 @@ class EquiformerV2(SumOverAtoms):
         self.embedding = SpeciesEmbedding(self.species, settings.channels, **factory)
         self.envelope = PolynomialCutoff(settings.cutoff, settings.cutoff_power)
         self.radial = RadialEmbedding(BesselBasis(settings.cutoff, settings.num_basis, "nequip"), self.envelope)
-        self.degree = EdgeDegree(shape, settings.num_neighbors, backend, factory)
+        self.degree = EdgeDegree(shape, self.num_neighbors, backend, factory)
         self.blocks = torch.nn.ModuleList([Block(shape, backend, factory) for _ in range(settings.layers)])
         self.norm = LayerNorm(self.irreps, together=True, **factory)
         self.readout = torch.nn.Sequential(

@@ -99,7 +99,7 @@ class NequIP(SumOverAtoms):
                 self.irreps_sh,
                 target,
                 settings.radial_widths(),
-                settings.num_neighbors or 1.0,
+                self.num_neighbors,
                 attributes=channels[0] if index else 0,
                 backend=backend,
                 factory=factory,
