@@ -16,6 +16,7 @@ from tesseral.models import files  # noqa: E402
 from tesseral.nn.dispersion import D3  # noqa: E402
 from tesseral.nn.pair import Sum  # noqa: E402
 from tesseral.physics.forces import energy_and_forces  # noqa: E402
+from tesseral.physics.hessian import asymmetry, hessian, sum_rule_error  # noqa: E402
 from tests.physics.test_uncertainty import clusters, network  # noqa: E402
 
 
@@ -70,6 +71,48 @@ def test_batches_and_empty_structures():
     for index, part in enumerate(parts):
         torch.testing.assert_close(together.energy[index : index + 1], model(part))
     assert together.energy[2] == 0
+
+
+@pytest.mark.parametrize("make", [dimer, salt])
+def test_hessian(make):
+    model, atoms = D3("pbe"), make()
+    graph = build_graph(atoms, 0.1)
+    matrix = hessian(model, graph)
+    assert matrix.abs().max() > 0.005
+    # Atoms of the crystal leave each other's reach at 60 Bohr, where the package ends abruptly.
+    tolerance = 1e-5 if atoms.pbc.all() else 1e-8
+    assert asymmetry(matrix) < tolerance
+    assert sum_rule_error(matrix) < 1e-10
+    step = 5e-3  # other than the one inside; Richardson's extrapolation removes its own error
+
+    def difference(h):
+        up, down = (
+            energy_and_forces(model, graph.replace(positions=graph.positions + sign * h * _unit(len(atoms), 1, 2))).forces
+            for sign in (1, -1)
+        )
+        return -(up - down) / (2 * h)
+
+    exact = (4 * difference(step) - difference(2 * step)) / 3
+    torch.testing.assert_close(matrix[1, 2], exact, atol=tolerance, rtol=0)
+
+
+def test_second_derivatives_in_strain_and_of_batches():
+    model = D3("pbe")
+    graph = collate([build_graph(salt(), 0.1), build_graph(dimer(), 0.1)])
+    strain = torch.zeros(2, 3, 3, dtype=torch.float64, requires_grad=True)
+    direction = torch.tensor([[0.3, 0.1, 0], [0, -0.5, 0.2], [0, 0, 1.0]], dtype=torch.float64).expand(2, 3, 3)
+    (slope,) = torch.autograd.grad(model(graph.strained(strain)).sum(), strain, create_graph=True)
+    (along,) = torch.autograd.grad(slope, strain, direction, retain_graph=True)
+    step = 2e-3
+
+    def shifted(amount):
+        moved = (amount * direction).requires_grad_()
+        return torch.autograd.grad(model(graph.strained(moved)).sum(), moved)[0]
+
+    torch.testing.assert_close(along, (shifted(step) - shifted(-step)) / (2 * step), atol=1e-3, rtol=0)
+    assert along.abs().max() > 0.1
+    with pytest.raises(NotImplementedError, match="trained model"):
+        torch.autograd.grad(slope, strain, direction, create_graph=True)
 
 
 def test_refuses_to_count_twice(tmp_path):
