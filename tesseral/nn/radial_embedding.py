@@ -36,7 +36,10 @@ class RadialFunctions:
         values = network(self.values)
         if self.lengths is None or self.knots is None:
             return values
-        return SplineWeights(self.lengths, interpolation(values), self.knots)
+        # What is zero beyond the cutoff has a spline that is zero there, but ends with a step of fourth order in the interval;
+        # without its last three coefficients it ends with two continuous derivatives.
+        coefficients = torch.nn.functional.pad(interpolation(values)[:-3], (0, 0, 0, 3))
+        return SplineWeights(self.lengths, coefficients, self.knots)
 
 
 class RadialEmbedding(nn.Module):

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from tesseral.nn import BesselBasis, ExponentialNormalBasis, GaussianBasis, PolynomialCutoff, SoftOneHot, sinc, soft_one_hot
+from tesseral.nn import (
+    MLP,
+    BesselBasis,
+    ExponentialNormalBasis,
+    GaussianBasis,
+    PolynomialCutoff,
+    RadialEmbedding,
+    SoftOneHot,
+    sinc,
+    soft_one_hot,
+)
 from tests.contracts import EAGER, GRAPH, Case, double_precision, name_of
 
 SOFT = ["gaussian", "cosine", "smooth_finite", "fourier", "bessel"]
@@ -112,6 +122,25 @@ def test_exponential_normal_formula():
 def test_gaussians_of_schnet():
     basis = GaussianBasis(30.0, 301)(torch.tensor([0.1], dtype=torch.float64))
     assert basis[0, :3].tolist() == pytest.approx([math.exp(-0.5), 1.0, math.exp(-0.5)])
+
+
+@pytest.mark.parametrize("knots", [16, 128])
+def test_splines_end_with_two_derivatives(knots: int):
+    """What is left just inside the cutoff falls with the third power of the distance to it; outside there is nothing."""
+    torch.manual_seed(0)
+    embedding, network = RadialEmbedding(BesselBasis(5.0, 8), PolynomialCutoff(5.0), knots), MLP([8, 16, 4], dtype=torch.float64)
+
+    def weights(r: float):
+        return embedding.functions(torch.tensor([[r, 0.0, 0.0]], dtype=torch.float64)).through(network)[0]
+
+    step = 5 / knots
+    left = [weights(5 - part * step).abs().max().item() for part in (0.1, 0.01)]
+    assert left[0] > 0
+    assert left[1] == pytest.approx(left[0] / 1000, rel=1e-3)
+    exact = RadialEmbedding(BesselBasis(5.0, 8), PolynomialCutoff(5.0))
+    for r in (1.3, 4.1, 4.99 - step):
+        found = network(exact(torch.tensor([[r, 0.0, 0.0]], dtype=torch.float64)))[0]
+        assert (weights(r) - found).abs().max() < 10 * step**4
 
 
 def test_any_shape():
