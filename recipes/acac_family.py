@@ -30,7 +30,7 @@ from tesseral.data.statistics import AtomicEnergies
 from tesseral.graph import Graph, collate
 from tesseral.models import build, parse_settings
 from tesseral.models.dens import Denoiser, DenoisingSettings
-from tesseral.train import loop
+from tesseral.train import loop, process
 from tesseral.train.denoising import denoised_prediction
 from tesseral.train.prediction import evaluate
 from tesseral.train.settings import FitSettings
@@ -65,7 +65,7 @@ def main() -> None:
         sys.exit("set TESSERAL_DATA to the folder that holds acac/ (see docs/data.md)")
     data = Path(os.environ["TESSERAL_DATA"]).resolve() / "acac"
     torch.set_num_threads(1)
-    loop.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
+    loop.time = process.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / "results.json"
     rows = json.loads(file.read_text()) if file.exists() else []
