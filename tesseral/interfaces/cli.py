@@ -269,19 +269,27 @@ def lammps(
 
 @app.command()
 def export(
-    target: Annotated[str, typer.Argument(help="mliap: LAMMPS's `pair_style mliap unified`")],
+    target: Annotated[str, typer.Argument(help="mliap: LAMMPS's `pair_style mliap unified`; aotinductor: a compiled package")],
     model: Model,
-    output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = Path("model.pickle"),
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="file to write: model.pickle, model.pt2")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
 ) -> None:
-    """Write a model for another program; so far LAMMPS builds with ML-IAP and Python."""
-    from tesseral.interfaces.mliap import export_mliap
+    """Write a model for another program: LAMMPS builds with ML-IAP and Python, or Python without the model's code."""
+    if target not in ("mliap", "aotinductor"):
+        raise ValueError(f"a model is written for mliap (LAMMPS's `pair_style mliap unified`) or aotinductor, not for {target}")
+    path = output or Path("model.pickle" if target == "mliap" else "model.pt2")
+    _check_outputs(path, model, overwrite=overwrite)
+    if target == "mliap":
+        from tesseral.interfaces.mliap import export_mliap
 
-    if target != "mliap":
-        raise ValueError(f"a model is written for mliap (LAMMPS's `pair_style mliap unified`), not for {target}")
-    _check_outputs(output, model, overwrite=overwrite)
-    elements = " ".join(export_mliap(model, output, overwrite=overwrite).element_types)
-    typer.echo(f"{output}: pair_style mliap unified {output} 0, with pair_coeff * * and elements among {elements}")
+        elements = " ".join(export_mliap(model, path, overwrite=overwrite).element_types)
+        typer.echo(f"{path}: pair_style mliap unified {path} 0, with pair_coeff * * and elements among {elements}")
+    else:
+        from tesseral.interfaces.ahead_of_time import export_ahead
+
+        typer.echo("compiling, which takes a minute or two ...")
+        export_ahead(model, path, overwrite=overwrite)
+        typer.echo(f"{path}: tesseral.interfaces.ahead_of_time.load({str(path)!r})")
 
 
 @app.command(name="import")
