@@ -21,10 +21,10 @@ SUBJECTS = ("units", "labels", "structures", "files", "settings", "runs", "model
 def introduction(tried: int, good: int) -> str:
     return (
         f"{tried} mistakes, each tried on the command; {good} end as they should: no traceback, nothing lost or overwritten,\n"
-        "and a message that names the file, the frame, the key and the cure. Written by `python recipes/bad_inputs.py`;\n"
-        "bad_input_cases/ says how each input is made and which words the message must contain. Data: crystals of copper and gold, and ethanol,\n"
-        "labelled with effective medium theory. Of what the command goes on to print when it only warns, little is shown.\n"
-        "The analyses, imports and LAMMPS have a table of their own, `bad_inputs_analysis.md`."
+        "and a message that names the file, the frame, the key and the cure. Written by `python recipes/bad_inputs.py`; the\n"
+        "files in bad_input_cases/ say how each input is made and which words the message must contain. Data: crystals of\n"
+        "copper and gold, and ethanol, labelled with effective medium theory. Of what the command goes on to print when it only\n"
+        "warns, little is shown. The analyses, imports and LAMMPS have a table of their own, `bad_inputs_analysis.md`."
     )
 
 
