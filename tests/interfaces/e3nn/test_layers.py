@@ -225,3 +225,10 @@ def test_products_with_the_types_of_atoms(second):
         torch.testing.assert_close(a, b)
     assert _kinds(x, torch.randn(30, 25), ours.weight) is None
     assert _kinds(x, y.clone().requires_grad_(), ours.weight) is None
+
+
+def test_nothing_times_something_is_zero():
+    tp = our_o3.FullyConnectedTensorProduct("0e+1e", "", "0e+1e")
+    assert tp(torch.randn(1, 2, 4), torch.randn(2, 1, 0)).equal(torch.zeros(2, 2, 4))
+    with pytest.raises(AssertionError, match="is not in"):
+        our_o3.TensorProduct("1o", "1o", "1o", [(0, 0, 0, "uvw", True)])

@@ -154,7 +154,10 @@ class _Exported(nn.Module):
         """What is exported for the shapes of these inputs and the present mode."""
         key = (self.source.training, tuple((tuple(x.shape), x.dtype) for x in inputs))
         if key not in self._programs:
-            self._programs[key] = torch.export.export(self.source, inputs).module()
+            try:
+                self._programs[key] = torch.export.export(self.source, inputs).module()
+            except (AssertionError, ValueError) as mistake:  # in compiled code it would be this
+                raise RuntimeError(str(mistake)) from mistake
         return self._programs[key]
 
     def forward(self, *inputs: Tensor) -> Any:

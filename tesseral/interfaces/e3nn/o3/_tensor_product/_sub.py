@@ -117,6 +117,10 @@ class TensorSquare(TensorProduct):
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:  # type: ignore[override]
         return super().forward(x, x, weight)
 
+    def _make_tracing_inputs(self, n: int) -> list[dict]:
+        given = [inputs["forward"] for inputs in super()._make_tracing_inputs(n)]
+        return [{"forward": (x, *weights)} for x, _, *weights in given]
+
     def __repr__(self) -> str:
         paths = sum(math.prod(i.path_shape) for i in self.instructions)
         ends = f"{self.irreps_in} -> {self.irreps_out.simplify()}"

@@ -108,9 +108,12 @@ class TensorProduct(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
         """The product (..., irreps_out.dim) of features; ``weight`` where the product has none of its own, flat or as a list."""
+        weight = self._get_weights(weight)
+        if not self._in1_dim or not self._in2_dim:  # nothing to multiply
+            rows = () if self.shared_weights or not self.weight_numel else weight.shape[:-1]
+            return x.new_zeros(*torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], rows), self.irreps_out.dim)
         x = to_layout(x, self.irreps_in1, "mul_ir", "ir_mul")
         y = to_layout(y, self.irreps_in2, "mul_ir", "ir_mul")
-        weight = self._get_weights(weight)
         z = tensor_product(x, y, weight, self._plan) if self._by_scalars is None else self._by_scalars(x, y, weight)
         return to_layout(z, self.irreps_out, "ir_mul", "mul_ir")
 
@@ -169,6 +172,13 @@ class TensorProduct(nn.Module):
         with using(convention_of(state)), torch.random.fork_rng(devices=()):
             TensorProduct.__init__(self, *ends, paths, irrep_normalization="none", path_normalization="none", **ways)
         take_over(self, state)
+
+    def _make_tracing_inputs(self, n: int) -> list[dict]:
+        weights = () if self.internal_weights or not self.weight_numel else (self.weight_numel,)
+        if weights and not self.shared_weights:
+            weights = (5, *weights)
+        more = () if not weights else (torch.randn(weights),)
+        return [{"forward": (self.irreps_in1.randn(5, -1), self.irreps_in2.randn(5, -1), *more)} for _ in range(n)]
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: Any) -> None:
         found = detect(state_dict, prefix)
