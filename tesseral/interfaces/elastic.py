@@ -91,15 +91,35 @@ def eos(
     if not 0 < width < 0.9 or points < 4:
         raise ValueError(f"--width is {width} and --points {points}, expected a width between 0 and 0.9 and at least 4 points")
     _prepare(folder, () if resume else ("points.csv", "eos.json", "report.html", "relaxed.xyz"), overwrite)
-    table = folder / "points.csv"
-    known: list[tuple[float, float]] = []
-    if resume and table.exists() and (folder / "relaxed.xyz").exists():
-        atoms, known = _earlier(model, folder / "relaxed.xyz", table)
+    if resume and (folder / "points.csv").exists() and (folder / "relaxed.xyz").exists():
+        atoms, known = _earlier(model, folder / "relaxed.xyz", folder / "points.csv")
     else:
-        _relax(model, atoms, fmax, True, console)
-        write_structure(atoms, folder / "relaxed.xyz")
-        atoms = read_structure(folder / "relaxed.xyz")  # as a resumed run will read it
-        atoms.calc = Calculator(model)
+        atoms, known = _at_rest(model, atoms, fmax, folder / "relaxed.xyz", console), []
+    curve = _scan(atoms, width, points, fmax, known, folder / "points.csv")
+    _eos_report(folder, structure, atoms, curve)
+    console.print(
+        f"{curve.volume / len(atoms):.4f} Å³/atom, bulk modulus {curve.bulk_modulus:.2f} GPa, its pressure derivative "
+        f"{curve.derivative:.2f}, energy {curve.energy / len(atoms):.5f} eV/atom; the curve deviates by at most "
+        f"{1000 * curve.residual / len(atoms):.3f} meV/atom from its points",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print(f"written to [bold]{folder}[/bold]: eos.json, points.csv, relaxed.xyz, report.html", highlight=False)
+    return curve
+
+
+def _at_rest(model: Any, atoms: ase.Atoms, fmax: float, path: Path, console: Console) -> ase.Atoms:
+    """The crystal relaxed with its cell, written to a file, and as a resumed run will read it."""
+    _relax(model, atoms, fmax, True, console)
+    write_structure(atoms, path)
+    atoms = read_structure(path)
+    atoms.calc = Calculator(model)
+    return atoms
+
+
+def _scan(
+    atoms: ase.Atoms, width: float, points: int, fmax: float, known: list[tuple[float, float]], table: Path
+) -> EquationOfState:
+    """The curve through the energies at all volumes; the table of those that are known is written after each."""
     rows = list(known)
     with progress_bar("volumes") as bar:
         task = bar.add_task("volumes", total=points, note="")
@@ -111,7 +131,10 @@ def eos(
                 write_atomically(table, text.encode())
             bar.update(task, completed=done, note=f"{volume:.2f} Å³ {energy:.4f} eV")
 
-        curve = equation_of_state(atoms, width=width, points=points, fmax=fmax, known=known, progress=advance)
+        return equation_of_state(atoms, width=width, points=points, fmax=fmax, known=known, progress=advance)
+
+
+def _eos_report(folder: Path, structure: Path, atoms: ase.Atoms, curve: EquationOfState) -> None:
     values = {
         "atoms": len(atoms),
         "volume_A3": curve.volume,
@@ -131,14 +154,6 @@ def eos(
         extra={"Energy and pressure": eos_figure(curve, len(atoms))},
     )
     write_report(report, folder / "report.html")
-    console.print(
-        f"{curve.volume / len(atoms):.4f} Å³/atom, bulk modulus {curve.bulk_modulus:.2f} GPa, its pressure derivative "
-        f"{curve.derivative:.2f}, energy {curve.energy / len(atoms):.5f} eV/atom; the curve deviates by at most "
-        f"{1000 * curve.residual / len(atoms):.3f} meV/atom from its points",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    console.print(f"written to [bold]{folder}[/bold]: eos.json, points.csv, relaxed.xyz, report.html", highlight=False)
-    return curve
 
 
 UNITS = {"_A3": " Å³", "_eV": " eV", "_GPa": " GPa", "_g_cm3": " g/cm³"}
