@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +167,25 @@ def _mode_table(
     note = (
         "Irreps of the little group. Amplitudes are roots of sums of squared displacements in the target's cell, without strain; "
         "divided by √cells, in a primitive cell of the parent. Labels at k ≠ 0 depend on the origin, "
-        f"here {_atom_at(group, group.origin)}. Primary: alone it gives the target's space group."
+        f"here {_atom_at(group, group.origin)}. " + _together(distortion, modes, names, arrived)
     )
     return Table("Order parameters", columns, tuple(rows), note)
+
+
+def _together(distortion: Distortion, modes: Sequence[groups.Mode], names: Sequence[str], arrived: SpaceGroup) -> str:
+    """Which modes lead to the target: one alone, or else which pairs."""
+    if not modes or any(mode.number == arrived.number for mode in modes):
+        return "Primary: alone it gives the target's space group."
+    pairs = []
+    for (first, a), (second, b) in itertools.combinations(zip(names, modes, strict=True), 2):
+        field = a.displacements + b.displacements
+        both = groups.space_group(
+            distortion.cell, distortion.positions + field, distortion.numbers, min(1e-3, 0.1 * np.abs(field).max())
+        )
+        if both.number == arrived.number:
+            pairs.append(f"{first} {a.label} with {second} {b.label}")
+    given = f"; these pairs do: {', '.join(pairs)}" if pairs else ", and no pair of them"
+    return f"No mode alone gives {arrived.symbol}{given}."
 
 
 def _strains(distortion: Distortion) -> Table:
@@ -324,7 +340,7 @@ def _vanish(names: Sequence[str]) -> dict[str, str]:
 
 def _ranges(numbers: Sequence[int]) -> str:
     """Numbers that follow each other as a range: "0 2 4-9"."""
-    runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    runs = [[n for _, n in run] for _, run in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
     return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else " ".join(map(str, run)) for run in runs)
 
 

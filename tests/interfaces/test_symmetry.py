@@ -3,6 +3,7 @@
 import json
 
 import ase.build
+import ase.spacegroup
 import numpy as np
 import pytest
 from ase import Atoms
@@ -28,6 +29,15 @@ def test_perovskite_to_its_rhombohedral_form():
     assert "at Al" in table(analysis, "Order parameters").note
     about_la = analyse(perovskite(3.79, "LaAlO3", "A"), rhombohedral())
     assert table(about_la, "Order parameters").rows[0][1] == "T2u (R5-)"
+
+
+def test_tilts_lead_to_pnma_in_pairs():
+    sites = [(0.035, 0.25, -0.007), (0, 0, 0.5), (0.484, 0.25, 0.071), (0.289, 0.037, -0.289)]
+    target = ase.spacegroup.crystal(["Ca", "Ti", "O", "O"], sites, spacegroup=62, cellpar=[5.44, 7.64, 5.38, 90, 90, 90])
+    analysis = analyse(perovskite(3.82, "CaTiO3"), target)
+    found = table(analysis, "Order parameters")
+    assert not any(row[-1] for row in found.rows)
+    assert "No mode alone gives Pnma; these pairs do: R T1g with M A2g, " in found.note
 
 
 def test_report_and_files(tmp_path):
