@@ -1,10 +1,11 @@
 """Dipoles and polarizabilities of ethanol from equivariant heads, and infrared and Raman intensities of a held-out minimum.
 
-    python recipes/ethanol_tensors.py --output tensors [--minutes 3] [--seed 0]
+    python recipes/ethanol_tensors.py --output tensors [--minutes 3] [--seed 0] [--potential demo/model.safetensors]
 
 Trains on the embedded frames (dipoles of all, polarizabilities of every tenth), for so many minutes of processor time, with one
 masked typed loss; reports errors on the test trajectories, and for gauche+, no derivative of which was trained on, the
-intensities from the derivatives of both heads with the DFT Hessian, beside DFT's own.
+intensities from the derivatives of both heads with the DFT Hessian, beside DFT's own; spectrum.svg draws one over the other. With
+a potential, as of ``tesseral demo``, nothing of our spectrum is DFT's: the molecule is relaxed and differentiated with it.
 """
 
 import argparse
@@ -12,15 +13,21 @@ import json
 import pathlib
 import time
 
+import ase
 import numpy as np
 import torch
 
 from tesseral.data import embedded
 from tesseral.graph import build_graph, collate
+from tesseral.interfaces.ase import Calculator
+from tesseral.interfaces.spectrum_figures import lines_figure
+from tesseral.models import files
 from tesseral.models.nequip import NequIPSettings
 from tesseral.models.tensor import Target, TensorModel, TensorSettings, save_tensor_model
 from tesseral.physics.electric import position_derivatives
-from tesseral.physics.normal_modes import normal_modes, symmetry_of
+from tesseral.physics.hessian import hessian
+from tesseral.physics.normal_modes import NormalModes, normal_modes, symmetry_of
+from tesseral.physics.relaxation import relax
 from tesseral.train.averaging import ExponentialMovingAverage
 from tesseral.train.tensors import typed_loss
 
@@ -99,15 +106,38 @@ def errors(model: TensorModel, frames: list) -> dict:
     return result
 
 
+def derivatives(model: TensorModel, atoms: ase.Atoms) -> list[np.ndarray]:
+    graph = build_graph(atoms, CUTOFF)
+    return [position_derivatives(lambda g, n=name: model.property(n, g), graph).numpy() for name in TARGETS]
+
+
+def modes_of(atoms: ase.Atoms, matrix: np.ndarray, dipole: np.ndarray, polarizability: np.ndarray) -> NormalModes:
+    symmetry = symmetry_of(atoms.numbers, atoms.positions)
+    return normal_modes(matrix, atoms.numbers, symmetry, dipole_derivatives=dipole, polarizability_derivatives=polarizability)
+
+
+def draw(model: TensorModel, potential: pathlib.Path | None, file: pathlib.Path) -> None:
+    """Infrared and Raman spectra of gauche+: DFT's, and ours with DFT's Hessian or with the potential's minimum and Hessian."""
+    minimum = embedded.hessians()["gauche+"]
+    dft = modes_of(minimum.atoms, minimum.hessian, minimum.dipole_derivatives, minimum.polarizability_derivatives)
+    atoms, matrix, name = minimum.atoms.copy(), minimum.hessian, "tesseral, DFT's Hessian"
+    if potential is not None:
+        network, _ = files.load(potential, dtype=torch.float64)
+        atoms.calc = Calculator(network)
+        relax(atoms, fmax=1e-4, optimizer="bfgs", steps=500)
+        matrix, name = hessian(network, build_graph(atoms, network.cutoff)).numpy(), "tesseral"
+    file.write_text(lines_figure({"DFT": dft, name: modes_of(atoms, matrix, *derivatives(model, atoms))}, 15.0))
+
+
 def spectrum(model: TensorModel, conformer: str) -> dict:
     """Intensities of a minimum with DFT's Hessian, from DFT's derivatives and from the model's."""
     minimum = embedded.hessians()[conformer]
-    graph = build_graph(minimum.atoms, CUTOFF)
-    own = [position_derivatives(lambda g, n=name: model.property(n, g), graph).numpy() for name in TARGETS]
-    symmetry = symmetry_of(minimum.atoms.numbers, minimum.atoms.positions)
     both = [
-        normal_modes(minimum.hessian, minimum.atoms.numbers, symmetry, dipole_derivatives=d, polarizability_derivatives=p).modes
-        for d, p in ((minimum.dipole_derivatives, minimum.polarizability_derivatives), own)
+        modes_of(minimum.atoms, minimum.hessian, dipole, polarizability).modes
+        for dipole, polarizability in (
+            (minimum.dipole_derivatives, minimum.polarizability_derivatives),
+            derivatives(model, minimum.atoms),
+        )
     ]
     infrared, raman = (
         np.array([[getattr(mode, key) for mode in modes] for modes in both]) for key in ("infrared_intensity", "raman_activity")
@@ -127,6 +157,7 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--minutes", type=float, default=3.0, help="of processor time")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--potential", type=pathlib.Path, help="model file of energies, for the figure")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
@@ -136,6 +167,7 @@ def main() -> None:
     model = model.eval().requires_grad_(False)
     result = {"test": errors(model, graphs("test")), "minutes": arguments.minutes, "seed": arguments.seed}
     result |= {f"spectrum_{name}": spectrum(model, name) for name in ("trans", "gauche+")}
+    draw(model, arguments.potential, arguments.output / "spectrum.svg")
     notes = {"level_of_theory": "B3LYP/def2-SVP", "errors": result["test"]}
     save_tensor_model(model, arguments.output / "tensors.safetensors", notes)
     (arguments.output / "result.json").write_text(json.dumps(result, indent=1))
