@@ -49,8 +49,8 @@ def lines_figure(spectra: Mapping[str, NormalModes], width: float) -> str:
                 panel.plot(grid, curve, color=COLORS[index], linewidth=1.3, label=name)
             if index == 0:
                 _name_peaks(panel, modes, places, heights)
+        panel.margins(y=0.22)  # room for the names; a limit that is set first would leave none
         panel.set_ylim(bottom=0)
-        panel.margins(y=0.22)
         panel.set_xlim(0, grid[-1])
         label(
             panel, title, "cm⁻¹", unit if any(activity(m, kind) is not None for m in spectra.values()) else "allowed by symmetry"
