@@ -47,8 +47,8 @@ class Muon(torch.optim.Optimizer):
 
     Every direction of a map is changed equally, which Adam's element by element steps are far from. The factor makes the root
     mean square of an update that of Adam, so learning rates carry over. Parameters without matrices (embeddings, readouts of
-    one column, scales) take Adam's steps. The modules say what their matrices are: see :class:`HasMatrices`. Parameters whose
-    last name is in ``exempt`` are not decayed.
+    one column, scales) take Adam's steps. The modules say what their matrices are: see :class:`HasMatrices`. Weights decay beside
+    the steps, as in AdamW, but for parameters whose last name is in ``exempt``.
 
     Source: K. Jordan et al., Muon (2024); J. Liu et al., arXiv:2502.16982 for the factor.
 
@@ -112,7 +112,9 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                gradient = parameter.grad.add(parameter, alpha=group["weight_decay"]) if group["weight_decay"] else parameter.grad
+                gradient = parameter.grad
+                if group["weight_decay"]:  # beside the gradient, whose size orthogonal steps forget
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 if group["matrices"]:
                     directions[parameter] = self._momentum(parameter, gradient, group["momentum"])
                     rates[parameter] = group["lr"]

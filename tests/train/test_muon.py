@@ -98,3 +98,13 @@ def test_decay_spares_the_exempt():
         model.biases[0].fill_(1.0)
     optimizer = Muon(model, lr=0.1, weight_decay=0.5, exempt=("biases",))
     assert [len(group["params"]) for group in optimizer.param_groups if group["weight_decay"]] == [2, 2]
+
+
+def test_decay_does_not_depend_on_the_gradient():
+    model = MLP([4, 4, 2], bias=True)
+    before = [p.detach().clone() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    Muon(model, lr=0.1, weight_decay=0.5).step()
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert torch.allclose(new, 0.95 * old)
