@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +15,17 @@ import torch
 from ase.data import chemical_symbols
 from rich.console import Console
 
-from tesseral.data import DataError, Frames, Graphs, Keys, Statistics, Units, compute_statistics, make_split, read_frames
+from tesseral.data import DataError, Frames, Graphs, Statistics, compute_statistics, make_split, read_frames
 from tesseral.data.doctor import Complaint, DoctorSettings, examine
-from tesseral.data.doctor.labels import Presence
 from tesseral.data.doctor.structure import Duplicates
 from tesseral.data.split import Split
 from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom, isolated_energies
 from tesseral.interfaces.console import say_complaints, say_errors, say_selftest
 from tesseral.interfaces.finetuning import prepare, replayed_frames
 from tesseral.interfaces.hessian_files import read_hessians
+from tesseral.interfaces.labelled import examine_files as examine_files
+from tesseral.interfaces.labelled import read_labelled as read_labelled
+from tesseral.interfaces.labelled import require_labels as require_labels
 from tesseral.interfaces.uncertainty import calibrate_frames
 from tesseral.models import ModelSettings, build, cast, files
 from tesseral.models.files import Metadata
@@ -36,7 +37,7 @@ from tesseral.train.prediction import Predictions, evaluate, tables
 from tesseral.train.replay import Replaying, Together
 from tesseral.train.report import Movie, Report, installed_versions, write_report
 from tesseral.train.settings import Settings
-from tesseral.train.settings_file import SettingsError, commented_yaml, parse_yaml, validate
+from tesseral.train.settings_file import commented_yaml
 
 TrainingSettings = Settings[ModelSettings]
 
@@ -102,24 +103,10 @@ def train(
     console.rule("training", align="left")
     numel = sum(p.numel() for p in model.parameters())
     console.print(f"{numel:,} parameters, {torch.get_num_threads()} threads, {settings.precision}", highlight=False)
-    dumped = settings.model_dump(mode="json")
-    training, validation = (Graphs(frames, cutoff) for frames in (data.training, data.validation))
     replayed = None
     if isinstance(model, Replaying) and settings.replay is not None:
         replayed = replayed_frames(settings, model, console)
-        training = Together(training, Graphs(replayed, cutoff), settings.replay.weight)
-    result = fit(
-        model,
-        training,
-        validation,
-        settings,
-        folder,
-        resume=resume,
-        overwrite=overwrite,
-        metadata={"settings": dumped},
-        started=started,
-        hessians=read_hessians(settings.data.hessians, cutoff),
-    )
+    result = _fit(settings, data, model, replayed, folder, resume=resume, overwrite=overwrite, started=started)
     write_atomically(folder / SETTINGS, commented_yaml(settings).encode())
     if data.split is not None:
         data.split.write(folder / SPLIT)
@@ -131,6 +118,50 @@ def train(
         old.eval()
     merge_corrections(model)
 
+    judged = _judge(model, old, replayed, data, cutoff, console)
+    return _write(settings, data, statistics, complaints, result, judged, folder, level_of_theory, started, console)
+
+
+def _fit(
+    settings: TrainingSettings, data: Data, model: torch.nn.Module, replayed: Frames | None, folder: Path,
+    *, resume: bool, overwrite: bool, started: float,
+) -> FitResult:  # fmt: skip
+    """The weights; frames that are replayed take part in every batch."""
+    cutoff = settings.model.cutoff
+    training: Any = Graphs(data.training, cutoff)
+    if replayed is not None and settings.replay is not None:
+        training = Together(training, Graphs(replayed, cutoff), settings.replay.weight)
+    return fit(
+        model,
+        training,
+        Graphs(data.validation, cutoff),
+        settings,
+        folder,
+        resume=resume,
+        overwrite=overwrite,
+        metadata={"settings": settings.model_dump(mode="json")},
+        started=started,
+        hessians=read_hessians(settings.data.hessians, cutoff),
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A trained model, the old one that replay has kept beside it, and what is to be said of them."""
+
+    model: torch.nn.Module
+    old: torch.nn.Module | None
+    predictions: dict[str, Predictions]
+    errors: dict[str, Any]
+    checks: list[Check]
+    examples: list[ase.Atoms]
+    uncertainty: dict[str, Any] | None
+
+
+def _judge(
+    model: torch.nn.Module, old: torch.nn.Module | None, replayed: Frames | None, data: Data, cutoff: float, console: Console
+) -> Judged:
+    """Errors on all frames, the self-test, and the calibration of the uncertainty."""
     console.rule("evaluation", align="left")
     model.eval()
     sets = {"training": data.training, "validation": data.validation, **data.tests}
@@ -144,31 +175,38 @@ def train(
     examples = _examples(data.validation)
     checks = selftest(model, examples, other=cast(model, torch.float64)) if examples else []
     say_selftest(console, checks)
-
     uncertainty = calibrate_frames(model, data.training, data.validation, cutoff, console)
-    overall = {name: table["overall"] for name, table in errors.items()}
+    return Judged(model, old, predictions, errors, checks, examples, uncertainty)
+
+
+def _write(
+    settings: TrainingSettings, data: Data, statistics: Statistics, complaints: Sequence[Complaint], result: FitResult,
+    judged: Judged, folder: Path, level_of_theory: str, started: float, console: Console,
+) -> Trained:  # fmt: skip
+    """The model file, the metrics and the report."""
+    dumped = settings.model_dump(mode="json")
     about = {
         "level_of_theory": level_of_theory,
-        "errors": overall,
+        "errors": {name: table["overall"] for name, table in judged.errors.items()},
         "training": dumped,
-        "examples": [_plain(atoms) for atoms in examples],
-    } | ({} if uncertainty is None else {"uncertainty": uncertainty})
-    stored = files.save(model, folder / MODEL, about)
-    if old is not None:
-        files.save(old, folder / OLD_HEAD, {"level_of_theory": "", "training": dumped})
+        "examples": [_plain(atoms) for atoms in judged.examples],
+    } | ({} if judged.uncertainty is None else {"uncertainty": judged.uncertainty})
+    stored = files.save(judged.model, folder / MODEL, about)
+    if judged.old is not None:
+        files.save(judged.old, folder / OLD_HEAD, {"level_of_theory": "", "training": dumped})
     metrics = {
-        "errors": errors,
+        "errors": judged.errors,
         "fit": {name: value for name, value in asdict(result).items() if name != "history"},
-        "selftest": [asdict(check) | {"passed": check.passed} for check in checks],
+        "selftest": [asdict(check) | {"passed": check.passed} for check in judged.checks],
         "statistics": asdict(statistics),
         "seconds": time.monotonic() - started,
     }
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode())
-    report = _report(settings, data, statistics, complaints, result, predictions, checks, level_of_theory)
+    report = _report(settings, data, statistics, complaints, result, judged.predictions, judged.checks, level_of_theory)
     write_report(report, folder / REPORT)
-    names = ", ".join([MODEL, *([OLD_HEAD] if old is not None else []), METRICS, REPORT])
+    names = ", ".join([MODEL, *([OLD_HEAD] if judged.old is not None else []), METRICS, REPORT])
     console.print(f"written to [bold]{folder}[/bold]: {names}", highlight=False, soft_wrap=True)
-    return Trained(model, stored, metrics, checks, folder, report)
+    return Trained(judged.model, stored, metrics, judged.checks, folder, report)
 
 
 def read_data(settings: TrainingSettings, console: Console) -> Data:
@@ -231,35 +269,6 @@ def examine_data(data: Data, settings: DoctorSettings) -> list[Complaint]:
     return complaints
 
 
-def read_labelled(path: Path | Sequence[Path], keys: str = "{}", units: str = "{}") -> Frames:
-    """Frames of files whose keys and units are given as YAML mappings, as on the command line."""
-    return read_frames(
-        path, validate(Keys, _mapping(keys, "--keys"), "--keys"), validate(Units, _mapping(units, "--units"), "--units")
-    )
-
-
-def require_labels(frames: Frames, keys: str = "{}") -> None:
-    """``DataError`` for frames among which nothing can be compared with a prediction; it names the keys that were found."""
-    if any({"energy", "forces", "stress"} & frame.labels.keys() for frame in frames):
-        return
-    presence = Presence(DoctorSettings(keys=validate(Keys, _mapping(keys, "--keys"), "--keys"), required=("energy", "forces")))
-    for frame in frames:
-        presence.see(frame)
-    raise DataError("\n".join(complaint.sentence for complaint in presence.conclude()) + " (option --keys)")
-
-
-def examine_files(paths: Sequence[Path], keys: str, units: str, cutoff: float) -> tuple[list[Complaint], str]:
-    """Complaints about files, and a sentence about what they hold."""
-    parsed = validate(Keys, _mapping(keys, "--keys"), "--keys")
-    frames = read_labelled(list(paths), keys, units)
-    species = sorted({int(z) for frame in frames for z in frame.numbers})
-    labels = Counter(name for frame in frames for name in frame.labels)
-    found = ", ".join(f"{name} of {count}" for name, count in labels.items()) or "no labels"
-    elements = " ".join(chemical_symbols[z] if 0 < z <= 118 else str(z) for z in species)
-    complaints = examine(frames, DoctorSettings(keys=parsed, cutoff=cutoff))
-    return complaints, f"{len(frames)} frames of {elements}: {found}; {len(complaints)} complaints"
-
-
 def evaluate_frames(
     model: torch.nn.Module, frames: Frames, cutoff: float, *, stress: bool | None = None, show_progress: bool = False
 ) -> Predictions:
@@ -296,13 +305,6 @@ def _check_folder(folder: Path, resume: bool, overwrite: bool, console: Console)
         cure = "continue it with --resume, discard it with --overwrite" if LAST in there else "replace them with --overwrite"
         what = f"a run ({', '.join(there)})" if LAST in there else ", ".join(there)
         raise RunFolderError(f"{folder} holds {what}; {cure}, or name another folder")
-
-
-def _mapping(text: str, source: str) -> dict[str, Any]:
-    content = parse_yaml(text, source)
-    if not isinstance(content, dict):
-        raise SettingsError(f"{source} is {text!r}, expected a mapping such as '{{energy: REF_energy}}'")
-    return content
 
 
 def _examine(settings: TrainingSettings, data: Data, console: Console) -> list[Complaint]:
