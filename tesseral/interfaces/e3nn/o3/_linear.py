@@ -124,6 +124,15 @@ class Linear(nn.Module):
         y = operation(x, weight, self._plan, bias if self.bias_numel else None)
         return to_layout(y, self.irreps_out, "ir_mul", "mul_ir")
 
+    def _make_tracing_inputs(self, n: int) -> list[dict]:
+        channels = () if self._channels is None else self._channels[:1]
+        more: list[Tensor] = []
+        if not self.internal_weights:
+            shape = () if self.shared_weights else (5,)
+            full = () if self._channels is None else self._channels
+            more = [torch.randn(*shape, *full, self.weight_numel), torch.randn(*shape, *full[1:], self.bias_numel)]
+        return [{"forward": (self.irreps_in.randn(5, *channels, -1), *more)} for _ in range(n)]
+
     def __setstate__(self, state: dict) -> None:
         if "_plan" in state:
             return super().__setstate__(state)

@@ -56,10 +56,8 @@ def compile(
     """
     mode = get_compile_mode(mod)
     if mode == "unsupported" or (mode is not None and _ours(mod)):
-        raise NotImplementedError(
-            f"{type(mod).__name__} does not support TorchScript compilation"
-            + (": use torch.compile or torch.export, which its kernels support" if _ours(mod) else "")
-        )
+        cure = ": use torch.compile or torch.export, which its kernels support, or load the state dict into the model on e3nn"
+        raise NotImplementedError(f"{type(mod).__name__} does not support TorchScript compilation{cure if _ours(mod) else ''}")
     if not in_place:
         mod = copy.deepcopy(mod)
     if recurse:

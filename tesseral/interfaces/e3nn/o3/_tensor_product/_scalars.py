@@ -59,9 +59,11 @@ _SCALARS_TO_A_KIND = 4
 
 def _kinds(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor] | None:
     """The different rows of scalars, and which of them each row has; None where they are not few, or not to be looked at."""
-    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(y) or y.shape[1] < _SCALARS_TO_A_KIND:
+    if y.requires_grad or not fused.available(x, y, weight):  # first of all: looking at a size would fix it for a tracer
         return None
-    if y.requires_grad or weight.ndim != 1 or not fused.available(x, y, weight):
+    if x.ndim != 2 or y.ndim != 2 or weight.ndim != 1 or x.shape[0] != y.shape[0]:
+        return None
+    if not y.shape[0] or y.shape[1] < _SCALARS_TO_A_KIND:
         return None
     rows, kinds = torch.unique(y, dim=0, return_inverse=True)
     return (rows, kinds) if len(rows) * _SCALARS_TO_A_KIND <= y.shape[1] else None
