@@ -132,7 +132,8 @@ def replayed_frames(settings: Settings[ModelSettings], model: Replaying, console
     limit = settings.replay.limit
     if limit is not None and limit < len(frames):
         frames = frames.subset(sorted(np.random.default_rng(settings.seed).permutation(len(frames))[:limit].tolist()))
-    unknown = sorted({int(z) for frame in frames for z in frame.numbers} - set(model.model.species)  # type: ignore[arg-type])
+    known = set(model.model.species)  # type: ignore[arg-type]
+    unknown = sorted({int(z) for frame in frames for z in frame.numbers} - known)
     where = f"replay.frames ({', '.join(map(str, settings.replay.frames))})"
     if unknown:
         names = ", ".join(chemical_symbols[z] for z in unknown)
