@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tesseral.kernels import fused
 from tesseral.nn.activation import Normalized, ScalarFunction, _parity_out
 from tesseral.o3 import Irreps
-from tesseral.ops.fused import apply
+from tesseral.ops.fused import UnaryRule, apply
 
 
 class Gate(nn.Module):
@@ -87,7 +87,7 @@ class Gate(nn.Module):
     def forward(self, x: Float[Tensor, "*batch dim_in"]) -> Float[Tensor, "*batch dim_out"]:
         if self._table is None:
             return self.definition(x)
-        return apply(_GateRule(self, self._table), x)
+        return apply(_rule(self, self._table), x)
 
     def definition(self, x: Float[Tensor, "*batch dim_in"]) -> Float[Tensor, "*batch dim_out"]:
         """The gate in torch operations, for any functions."""
@@ -122,33 +122,13 @@ class Gate(nn.Module):
         return f"Gate({self.irreps_in} -> {self.irreps_out}, ir_mul)"
 
 
-class _GateRule:
-    """The gate, its gradient and second gradient."""
-
-    def __init__(self, gate: Gate, table: fused.GateTable) -> None:
-        self.gate, self.table = gate, table
-
-    def definition(self, *tensors: Tensor) -> Tensor:
-        return self.gate.definition(*tensors)
-
-    def value(self, *tensors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return fused.gate(tensors[0], self.table), ()
-
-    def gradient(
-        self, g: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], wanted: Sequence[bool]
-    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-        return [fused.gate_gradient(g, tensors[0], self.table)] if wanted[0] else [], ()
-
-    def second_gradient(
-        self,
-        cotangents: Sequence[Tensor | None],
-        g: Tensor,
-        tensors: Sequence[Tensor],
-        kept: Sequence[Tensor],
-        wanted: Sequence[bool],
-    ) -> list[Tensor | None] | None:
-        (u,) = cotangents
-        return None if u is None else list(fused.gate_second_gradient(u, g, tensors[0], self.table))
+def _rule(gate: Gate, table: fused.GateTable) -> UnaryRule:
+    return UnaryRule(
+        gate.definition,
+        lambda x: fused.gate(x, table),
+        lambda g, x: fused.gate_gradient(g, x, table),
+        lambda u, g, x: fused.gate_second_gradient(u, g, x, table),
+    )
 
 
 _COMPILED = {nn.functional.silu: "silu", torch.tanh: "tanh", nn.functional.tanh: "tanh"}

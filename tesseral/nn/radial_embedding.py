@@ -1,6 +1,6 @@
 """The radial embedding of edges: a basis of functions of their length, times a smooth cutoff."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tesseral.kernels import fused
 from tesseral.nn.cutoff import PolynomialCutoff
 from tesseral.nn.radial import BesselBasis
-from tesseral.ops.fused import apply
+from tesseral.ops.fused import UnaryRule, apply
 from tesseral.ops.spline import Knots, SplineWeights, interpolation
 
 
@@ -72,7 +72,7 @@ class RadialEmbedding(nn.Module):
         """Values for edge vectors in Å."""
         if self._functions is None:
             return self.definition(vectors)
-        return apply(_BesselRule(self, self._functions), vectors)
+        return apply(_rule(self, self._functions), vectors)
 
     def functions(self, vectors: Float[Tensor, "edges 3"]) -> RadialFunctions:
         """The embedding of edge vectors in Å, for :meth:`RadialFunctions.through`."""
@@ -89,30 +89,10 @@ class RadialEmbedding(nn.Module):
         return self.basis(lengths) * self.cutoff(lengths)[:, None]
 
 
-class _BesselRule:
-    """The embedding, its gradient and second gradient."""
-
-    def __init__(self, embedding: RadialEmbedding, functions: fused.Bessel) -> None:
-        self.embedding, self.functions = embedding, functions
-
-    def definition(self, *tensors: Tensor) -> Tensor:
-        return self.embedding.definition(*tensors)
-
-    def value(self, *tensors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return fused.bessel(tensors[0], self.functions), ()
-
-    def gradient(
-        self, g: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], wanted: Sequence[bool]
-    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-        return [fused.bessel_gradient(g, tensors[0], self.functions)] if wanted[0] else [], ()
-
-    def second_gradient(
-        self,
-        cotangents: Sequence[Tensor | None],
-        g: Tensor,
-        tensors: Sequence[Tensor],
-        kept: Sequence[Tensor],
-        wanted: Sequence[bool],
-    ) -> list[Tensor | None] | None:
-        (u,) = cotangents
-        return None if u is None else list(fused.bessel_second_gradient(u, g, tensors[0], self.functions))
+def _rule(embedding: RadialEmbedding, functions: fused.Bessel) -> UnaryRule:
+    return UnaryRule(
+        embedding.definition,
+        lambda vectors: fused.bessel(vectors, functions),
+        lambda g, vectors: fused.bessel_gradient(g, vectors, functions),
+        lambda u, g, vectors: fused.bessel_second_gradient(u, g, vectors, functions),
+    )

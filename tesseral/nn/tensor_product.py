@@ -13,7 +13,40 @@ from tesseral.ops.tensor_product import TensorProductPlan, right, tensor_product
 from tesseral.ops.weight_views import weight_view, weight_views
 
 
-class TensorProduct(nn.Module):
+class _Product(nn.Module):
+    """What products with weights do, given ``plan``, ``weight_numel`` and ``weight``."""
+
+    plan: TensorProductPlan
+    weight: nn.Parameter | None
+
+    def forward(
+        self, x: Float[Tensor, "*batch1 dim1"], y: Float[Tensor, "*batch2 dim2"], weight: Float[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "*out dim_out"]:
+        return tensor_product(x, y, self.weight if weight is None else weight, self.plan)
+
+    def right(
+        self, y: Float[Tensor, "*batch2 dim2"], weight: Float[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "*out dim1 dim_out"]:
+        """The matrix M with ``layer(x, y) == x @ M``."""
+        return right(y, self.weight if weight is None else weight, self.plan)
+
+    def weight_view(self, number: int, weight: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
+        """The weights of one path, (*path_shape): a view, for initialisation. Raises ``ValueError`` for a path without."""
+        return weight_view(_shapes(self.plan), _given(self.weight, weight), number)
+
+    def weight_views(self, weight: Float[Tensor, "..."] | None = None) -> Iterator[tuple[int, Tensor]]:
+        """The number and the weights of each path that has some."""
+        return weight_views(_shapes(self.plan), _given(self.weight, weight))
+
+    def visualize(self, weight: Float[Tensor, "..."] | None = None, axes: object = None) -> object:
+        """A picture of the paths, see :func:`~tesseral.nn.product_diagram.draw_product`; returns the matplotlib axes."""
+        return draw_product(self.plan, self.weight if weight is None else weight, axes)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.plan}, ir_mul)"
+
+
+class TensorProduct(_Product):
     """A product of two features along the paths of ``instructions``; layout ``ir_mul``.
 
     Instructions are ``(i_in1, i_in2, i_out, mode, has_weight[, path_weight])``; modes, weights and coefficients are those of
@@ -48,34 +81,8 @@ class TensorProduct(nn.Module):
         self.instructions, self.weight_numel = self.plan.instructions, self.plan.weight_numel
         self.weight = _weight(self.weight_numel, shared_weights, dtype, device)
 
-    def forward(
-        self, x: Float[Tensor, "*batch1 dim1"], y: Float[Tensor, "*batch2 dim2"], weight: Float[Tensor, "..."] | None = None
-    ) -> Float[Tensor, "*out dim_out"]:
-        return tensor_product(x, y, self.weight if weight is None else weight, self.plan)
 
-    def right(
-        self, y: Float[Tensor, "*batch2 dim2"], weight: Float[Tensor, "..."] | None = None
-    ) -> Float[Tensor, "*out dim1 dim_out"]:
-        """The matrix M with ``layer(x, y) == x @ M``."""
-        return right(y, self.weight if weight is None else weight, self.plan)
-
-    def weight_view(self, number: int, weight: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
-        """The weights of one path, (*path_shape): a view, for initialisation. Raises ``ValueError`` for a path without."""
-        return weight_view(_shapes(self.plan), _given(self.weight, weight), number)
-
-    def weight_views(self, weight: Float[Tensor, "..."] | None = None) -> Iterator[tuple[int, Tensor]]:
-        """The number and the weights of each path that has some."""
-        return weight_views(_shapes(self.plan), _given(self.weight, weight))
-
-    def visualize(self, weight: Float[Tensor, "..."] | None = None, axes: object = None) -> object:
-        """A picture of the paths, see :func:`~tesseral.nn.product_diagram.draw_product`; returns the matplotlib axes."""
-        return draw_product(self.plan, self.weight if weight is None else weight, axes)
-
-    def __repr__(self) -> str:
-        return f"TensorProduct({self.plan}, ir_mul)"
-
-
-class FullyConnectedTensorProduct(nn.Module):
+class FullyConnectedTensorProduct(_Product):
     """All paths from every pair of blocks into every block of ``irreps_out``, all channels joined (*uvw*); layout ``ir_mul``.
 
     Paths are in order of (block of the first input, of the second, of the output).
@@ -108,32 +115,6 @@ class FullyConnectedTensorProduct(nn.Module):
         self.irreps_in1, self.irreps_in2, self.irreps_out = first, second, last
         self.instructions, self.weight_numel = self.plan.instructions, self.plan.weight_numel
         self.weight = _weight(self.weight_numel, shared_weights, dtype, device)
-
-    def forward(
-        self, x: Float[Tensor, "*batch1 dim1"], y: Float[Tensor, "*batch2 dim2"], weight: Float[Tensor, "..."] | None = None
-    ) -> Float[Tensor, "*out dim_out"]:
-        return tensor_product(x, y, self.weight if weight is None else weight, self.plan)
-
-    def right(
-        self, y: Float[Tensor, "*batch2 dim2"], weight: Float[Tensor, "..."] | None = None
-    ) -> Float[Tensor, "*out dim1 dim_out"]:
-        """The matrix M with ``layer(x, y) == x @ M``."""
-        return right(y, self.weight if weight is None else weight, self.plan)
-
-    def weight_view(self, number: int, weight: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
-        """The weights of one path, (*path_shape): a view, for initialisation. Raises ``ValueError`` for a path without."""
-        return weight_view(_shapes(self.plan), _given(self.weight, weight), number)
-
-    def weight_views(self, weight: Float[Tensor, "..."] | None = None) -> Iterator[tuple[int, Tensor]]:
-        """The number and the weights of each path that has some."""
-        return weight_views(_shapes(self.plan), _given(self.weight, weight))
-
-    def visualize(self, weight: Float[Tensor, "..."] | None = None, axes: object = None) -> object:
-        """A picture of the paths, see :func:`~tesseral.nn.product_diagram.draw_product`; returns the matplotlib axes."""
-        return draw_product(self.plan, self.weight if weight is None else weight, axes)
-
-    def __repr__(self) -> str:
-        return f"FullyConnectedTensorProduct({self.plan}, ir_mul)"
 
 
 class FullTensorProduct(nn.Module):

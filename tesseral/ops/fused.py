@@ -8,7 +8,8 @@ derivatives, ``torch.func``, tracing and compiling, other devices and types.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -46,6 +47,38 @@ class Rule(Protocol):
         There is a cotangent for each tensor, None for what was not wanted; ``wanted`` tells what is wanted now, of g and the
         tensors.
         """
+
+
+@dataclass(frozen=True)
+class UnaryRule:
+    """The rule of one tensor x: its definition, and compiled y(x), gradient(g, x), and gradients(u, g, x) of <u, gradient>."""
+
+    of_one: Callable[[Tensor], Tensor]
+    compiled: Callable[[Tensor], Tensor]
+    compiled_gradient: Callable[[Tensor, Tensor], Tensor]
+    compiled_second: Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]]
+
+    def definition(self, *tensors: Tensor) -> Tensor:
+        return self.of_one(*tensors)
+
+    def value(self, *tensors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self.compiled(*tensors), ()
+
+    def gradient(
+        self, g: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        return [self.compiled_gradient(g, tensors[0])] if wanted[0] else [], ()
+
+    def second_gradient(
+        self,
+        cotangents: Sequence[Tensor | None],
+        g: Tensor,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        wanted: Sequence[bool],
+    ) -> list[Tensor | None] | None:
+        (u,) = cotangents
+        return None if u is None else list(self.compiled_second(u, g, tensors[0]))
 
 
 def apply(rule: Rule, *tensors: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 
 from tesseral.kernels import cpu_build, fused
 from tesseral.nn import BesselBasis, Gate, PolynomialCutoff, RadialEmbedding
-from tesseral.nn.gate import _GateRule
-from tesseral.nn.radial_embedding import _BesselRule
+from tesseral.nn.gate import _rule as gate_rule
+from tesseral.nn.radial_embedding import _rule as radial_rule
 from tesseral.ops.fused import apply
 from tesseral.ops.linear import _ByGroup, linear_plan
 from tesseral.ops.perceptron import PerceptronRule, perceptron_layers
@@ -29,11 +29,11 @@ RULES = {
     "perceptron": (*perceptron((8, 64, 40, 97)),),
     "perceptron of one layer": (*perceptron((5, 3)),),
     "tanh": (*perceptron((3, 9, 20, 4), "tanh"),),
-    "gate": (_GateRule(GATE, GATE._table), [(GATE.irreps_in.dim,)]),
+    "gate": (gate_rule(GATE, GATE._table), [(GATE.irreps_in.dim,)]),
     "by group": (_ByGroup(GROUPED, torch.arange(101) % 3), [(GROUPED.dim_in,), (3, GROUPED.weight_numel)]),
     "harmonics": (HarmonicsRule(_plan((0, 1, 2, 3, 4), True, "component")), [(3,)]),
     "homogeneous harmonics": (HarmonicsRule(_plan((5, 1, 1), False, "norm")), [(3,)]),
-    "radial": (_BesselRule(RADIAL, RADIAL._functions), [(3,)]),
+    "radial": (radial_rule(RADIAL, RADIAL._functions), [(3,)]),
 }
 
 
