@@ -3,6 +3,7 @@
 =============== ======================================================
 allegro         strictly local: a sum over pairs of neighbours
 charges         NequIP's layers with predicted charges and their Coulomb energy
+dens            learning by denoising, for models that offer their features
 egnn            messages of invariants, and points that move
 equiformer_v2   attention in the frames of the edges, high degrees
 l1net           properties of molecules, by heads that know how they transform; no energy model
@@ -28,8 +29,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tesseral.models.allegro import Allegro, AllegroSettings
 from tesseral.models.charges import ChargeModel, ChargeSettings
+from tesseral.models.dens import Denoiser as Denoiser
+from tesseral.models.dens import DenoisingSettings as DenoisingSettings
 from tesseral.models.egnn import EGNN, EGNNSettings
 from tesseral.models.equiformer_v2 import EquiformerV2, EquiformerV2Settings
+from tesseral.models.l1net import L1Net as L1Net
+from tesseral.models.l1net import L1NetSettings as L1NetSettings
 from tesseral.models.mace import MACE, MACESettings
 from tesseral.models.nequip import NequIP, NequIPSettings
 from tesseral.models.painn import PaiNN, PaiNNSettings
