@@ -174,10 +174,9 @@ class TensorProduct(nn.Module):
         take_over(self, state)
 
     def _make_tracing_inputs(self, n: int) -> list[dict]:
-        weights = () if self.internal_weights or not self.weight_numel else (self.weight_numel,)
-        if weights and not self.shared_weights:
-            weights = (5, *weights)
-        more = () if not weights else (torch.randn(weights),)
+        more = []
+        if self.weight_numel and not self.internal_weights:
+            more.append(torch.randn(*(() if self.shared_weights else (5,)), self.weight_numel))
         return [{"forward": (self.irreps_in1.randn(5, -1), self.irreps_in2.randn(5, -1), *more)} for _ in range(n)]
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: Any) -> None:
