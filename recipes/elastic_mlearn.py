@@ -1,11 +1,11 @@
 """Elastic constants of silicon and molybdenum from NequIP trained on the sets of Zuo et al., with the atoms clamped and relaxed.
 
-    TESSERAL_DATA=folder python recipes/elastic_mlearn.py --output elastic [--elements Si Mo] [--epochs 150] [--thin 6]
+    TESSERAL_DATA=folder python recipes/elastic_mlearn.py --output elastic [--elements Si Mo] [--epochs 400] [--thin 20]
     TESSERAL_DATA=folder python recipes/elastic_mlearn.py --output elastic --smoke      # seconds
 
 Energies and forces of the published training frames are fitted, the published test frames scored; stresses are not used, their
 convention is not documented. Supercells that repeat a smaller cell exactly, as all strained crystals of silicon do, are reduced
-to it: the same numbers at a thirtieth of the cost. Of the frames of dynamics one in ``thin`` is taken.
+to it: the same numbers at a thirtieth of the cost. Of the frames of dynamics, hot crystals and liquids, one in ``thin`` is taken.
 
 The lattice constant, C11, C12, C44 and the clamped-ion C44 are printed beside those of the data: parabolas through the energies
 of strained frames that DFT computed (silicon clamped, molybdenum hot). In diamond-structure silicon a shear moves the two
@@ -58,8 +58,8 @@ max_epochs: {epochs}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("elastic"))
-    parser.add_argument("--epochs", type=int, default=150)
-    parser.add_argument("--thin", type=int, default=6, help="one in so many frames of dynamics is trained on")
+    parser.add_argument("--epochs", type=int, default=400)
+    parser.add_argument("--thin", type=int, default=20, help="one in so many frames of dynamics is trained on")
     parser.add_argument("--elements", nargs="+", choices=tuple(CRYSTALS), default=tuple(CRYSTALS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="a tiny network, one epoch, no relaxation of the cell")

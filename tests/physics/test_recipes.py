@@ -31,7 +31,7 @@ def test_ions_learn_the_product_of_their_charges(tmp_path):
 @needs_data
 def test_elastic_constants_of_silicon(tmp_path):
     found = smoke("elastic_mlearn", tmp_path, "--elements", "Si")["Si"]
-    # What DFT's own frames say needs no training. Published: 156 and, with the atoms clamped, more than the relaxed 76 GPa.
+    # What DFT's own frames say needs no training.
     assert found["data"]["C11_GPa"] == pytest.approx(154, abs=4)
     assert found["data"]["C44_GPa"] == pytest.approx(101, abs=4)
     assert found["atoms"] < 20 * found["frames"]
