@@ -19,7 +19,8 @@ NOTE = (
     "Columns e3nn and cuet: how many times slower. *backward* includes forward, *double* (double backward) both. "
     "*roofline* is the distance from the compulsory bytes over the triad bandwidth of the same rounds; *memory* the growth of "
     "the peak during the first call over operands and results; *first call* includes the compiler (with an empty cache). "
-    "With a *radial layer* the peers multiply (edges, 64) by a matrix, tesseral does so at 256 knots of splines, which the convolution evaluates."
+    "With a *radial layer* the peers multiply (edges, 64) by a matrix; tesseral does so at 256 knots of splines, "
+    "which the convolution evaluates."
 )
 PEERS = ("e3nn", "cuet")
 RADIAL = (64, 256)
