@@ -135,7 +135,8 @@ torch.library.define("tesseral::multilinear", _SCHEMA)
 
 @torch.library.impl("tesseral::multilinear", "CompositeExplicitAutograd")
 def _run(program: str, tensors: list[Tensor], maps: list[Tensor], rows: list[int], backend: str) -> list[Tensor]:
-    return list(dispatch.execute(Program.from_key(program), tensors, unflatten(maps), rows, backend))
+    # AOTInductor gives None for an empty list
+    return list(dispatch.execute(Program.from_key(program), tensors, unflatten(maps or []), rows or [], backend))
 
 
 @torch.library.register_fake("tesseral::multilinear")

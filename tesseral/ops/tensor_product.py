@@ -398,4 +398,4 @@ def _runs(pieces: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _rows(x: Tensor, batch: Sequence[int]) -> Tensor:
-    return x.expand(*batch, x.shape[-1]).reshape(-1, x.shape[-1])
+    return x.expand(*batch, x.shape[-1]).reshape(math.prod(batch), x.shape[-1])
