@@ -53,8 +53,8 @@ class ScalarProduct:
         return torch.cat(of_paths, dim=1)
 
 
-# As many scalars to a kind should make a linear map for each kind cheaper than one for the outer product; with as many kinds as scalars
-# (3) it is not, as measured.
+# So many scalars to a kind should make a linear map for each kind cheaper than one for the outer product; with as many kinds as
+# scalars (3) it is not, as measured.
 _SCALARS_TO_A_KIND = 4
 
 
