@@ -59,11 +59,15 @@ def _unsupported(program: Program) -> str | None:
 
 @dataclass(frozen=True)
 class SplineTensors:
-    """What the splines of a program are made from: distances (items,), a factor (items,) where one is used, coefficients."""
+    """What the splines of a program are made from: distances (items,), a factor (items,), coefficients and tangents of them.
+
+    Factors and tangents are there where they are used.
+    """
 
     distances: Tensor
     factor: Tensor | None
     table: Tensor
+    tangents: Tensor | None
     intervals: int
     step: Numbers
 
@@ -122,7 +126,9 @@ class Kernel:
         arguments += [0 if n in self._spline_inputs else next(given).data_ptr() for n in range(self.program.num_inputs)]
         arguments += [0 if t is None else t.data_ptr() for t in outputs]
         if splines is not None:
-            made_from = [0 if t is None else t.data_ptr() for t in (splines.distances, splines.factor, splines.table)]
+            made_from = [
+                0 if t is None else t.data_ptr() for t in (splines.distances, splines.factor, splines.table, splines.tangents)
+            ]
             arguments += [*made_from, splines.intervals, splines.step.address, *(0 if t is None else t.data_ptr() for t in ends)]
         packed = array.array("q", arguments)
         self._run(packed.buffer_info()[0])

@@ -95,8 +95,8 @@ def emit(program: Program, scalar: str, target: Target, axis: str | None, spline
     """The C++ source of the program for ``scalar`` "float" or "double": one function ``tesseral_run`` of an array of int64.
 
     The array holds: chunks, items, stream, workspace; rows, index, order, pointers of each map; then the inputs and the outputs
-    (nothing where they are splines); then, with splines, the distances, the factors, the coefficients, the number of intervals,
-    the address of the step (a double), and the gradients by the distances and by the coefficients.
+    (nothing where they are splines); then, with splines, the distances, the factors, the coefficients, their tangents, the
+    number of intervals, the address of the step (a double), and the gradients by the distances and by the coefficients.
     """
     return _Emitter(program, scalar, target, axis, splines).source()
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 class Spline:
     """What an input or output of a program is instead of a tensor with one row per item.
 
-    As an input: the derivative of ``order`` of a cubic spline of the item's distance, times a factor per item if ``factor``. As
-    an output: the cotangent of such an input, which is passed on to the distances and to the spline's coefficients.
+    As an input: the derivative of ``order`` of a cubic spline of the item's distance, times a factor per item if ``factor``, plus
+    a spline with tangents of the coefficients in their place if ``tangent``. As an output: the cotangent of such an input, which
+    is passed on to the distances and to the spline's coefficients.
     """
 
     order: int
     factor: bool = False
+    tangent: bool = False
 
     def basis(self, more: int = 0) -> str:
         """The name of its four B-splines, or of their derivatives."""
@@ -62,18 +64,22 @@ static inline void cubic(double t, int order, double factor, {scalar}* b) {{
 """
 
 
+_PLAIN = Spline(0)  # of the tangents of the coefficients
+
+
 class SplineCode:
     """Pieces of the source, empty where nothing is a spline.
 
     ``dim`` columns are handled ``width`` at a time. From position ``at`` on the arguments hold the distances, the factors, the
-    coefficients, the number of intervals, the address of the step (a double), and the gradients by the distances and by the
-    coefficients. Threads after the first have the latter at ``offset`` in the workspace.
+    coefficients, their tangents, the number of intervals, the address of the step (a double), and the gradients by the distances
+    and by the coefficients. Threads after the first have the latter at ``offset`` in the workspace.
     """
 
     def __init__(self, splines: Splines, dim: int, width: int, at: int, offset: str) -> None:
         self.inputs, self.outputs = dict(splines.inputs), dict(splines.outputs)
         self.of_distances, self.of_table = splines.of_distances, splines.of_table
         self.dim, self.width, self.at, self.offset = dim, width, at, offset
+        self.has_tangent = any(s.tangent for s in (*self.inputs.values(), *self.outputs.values()))
 
     def __bool__(self) -> bool:
         return bool(self.inputs or self.outputs)
@@ -93,9 +99,9 @@ class SplineCode:
             return []
         lines = [
             f"  const T* distances = (const T*)a[{self.at}]; const T* factors = (const T*)a[{self.at + 1}];",
-            f"  const T* table = (const T*)a[{self.at + 2}]; const i64 intervals = a[{self.at + 3}];",
-            f"  const double step = *(const double*)a[{self.at + 4}], inverse = 1 / step;",
-            f"  T* of_distances = (T*)a[{self.at + 5}]; T* of_table = (T*)a[{self.at + 6}];",
+            f"  const T* table = (const T*)a[{self.at + 2}]; const T* tangents = (const T*)a[{self.at + 3}];",
+            f"  const i64 intervals = a[{self.at + 4}]; const double step = *(const double*)a[{self.at + 5}], inverse = 1 / step;",
+            f"  T* of_distances = (T*)a[{self.at + 6}]; T* of_table = (T*)a[{self.at + 7}];",
         ]
         if self.of_table:
             lines += [
@@ -117,8 +123,9 @@ class SplineCode:
             scale = " * ".join([*(["factors[e]"] if factor else []), *["inverse"] * order]) or "1.0"
             lines.append(f"    T {name}[4]; cubic(way, {order}, beyond ? 0.0 : {scale}, {name});")
         if self.inputs:
-            names = "".join(f", {s.basis()}, spline_in{n}" for n, s in self.inputs.items())
-            lines.append(f"    assemble(table + knot * {self.dim}{names});")
+            bases = {s.basis() for s in self.inputs.values()} | ({_PLAIN.basis()} if self.has_tangent else set())
+            names = "".join(f", {name}" for name in [*sorted(bases), *(f"spline_in{n}" for n in self.inputs)])
+            lines.append(f"    assemble({self._tables()}{names});")
         return lines
 
     def spread(self) -> list[str]:
@@ -126,16 +133,24 @@ class SplineCode:
         if not self.outputs:
             return []
         names = "".join(f", {name}" for name in self._bases()) + "".join(f", spline_out{n}" for n in self.outputs)
-        call = f"spread(table + knot * {self.dim}, of_table + knot * {self.dim}{names});"
+        call = f"spread({self._tables()}, of_table + knot * {self.dim}{names});"
         return [f"    {'of_distances[e] = ' if self.of_distances else ''}{call}"]
 
     def private(self) -> list[tuple[int, str, str]]:
         """(argument, offset in the workspace, size) of what each thread sums by itself."""
-        return [(self.at + 6, self.offset, f"(a[{self.at + 3}] + 3) * {self.dim}LL")] if self.of_table else []
+        return [(self.at + 7, self.offset, f"(a[{self.at + 4}] + 3) * {self.dim}LL")] if self.of_table else []
+
+    def _tables(self) -> str:
+        """The rows at the knot, as arguments."""
+        return ", ".join(f"{name} + knot * {self.dim}" for name in ["table", *["tangents"] * self.has_tangent])
 
     def _bases(self) -> dict[str, tuple[int, bool]]:
         """The B-splines that an item needs: name -> (order, whether times the factor)."""
         found = {s.basis(): (s.order, s.factor) for s in self.inputs.values()}
+        if self.has_tangent:
+            found[_PLAIN.basis()] = (0, False)
+            if self.of_distances:
+                found[_PLAIN.basis(1)] = (1, False)
         for s in self.outputs.values():
             if self.of_table:
                 found[s.basis()] = (s.order, s.factor)
@@ -147,14 +162,14 @@ class SplineCode:
         return ", ".join(f"*{name}{j} = {name} + {j * self.dim}" for j in range(4))
 
     def _assembling(self) -> str:
-        names = "".join(f", const T* {s.basis()}, T* __restrict__ w{n}" for n, s in self.inputs.items())
+        bases = {s.basis() for s in self.inputs.values()} | ({_PLAIN.basis()} if self.has_tangent else set())
+        names = "".join(f", const T* {name}" for name in sorted(bases)) + "".join(f", T* __restrict__ w{n}" for n in self.inputs)
 
         def body(a: _Access) -> list[str]:
-            rows = [f"const {a.kind} t{j} = {a.load(f'r{j}')};" for j in range(4)]
-            return rows + [a.store(f"w{n}", _four(s.basis(), "t")) for n, s in self.inputs.items()]
+            return self._load_rows(a) + [a.store(f"w{n}", self._value(s)) for n, s in self.inputs.items()]
 
-        head = [f"INLINE void assemble(const T* __restrict__ r{names}) {{", f"  const T {self._rows('r')};"]
-        return "\n".join([*head, *self._by_columns(body), "}"])
+        head = f"INLINE void assemble({self._row_parameters()}{names}) {{"
+        return "\n".join([head, *self._row_pointers(), *self._by_columns(body), "}"])
 
     def _spreading(self) -> str:
         names = "".join(f", const T* {name}" for name in self._bases())
@@ -166,19 +181,31 @@ class SplineCode:
                 value = " + ".join(f"{s.basis()}[{j}] * v{n}" for n, s in self.outputs.items())
                 lines.append(a.store(f"d{j}", f"{a.load(f'd{j}')} + ({value})"))
             if self.of_distances:
-                lines += [f"const {a.kind} t{j} = {a.load(f'r{j}')};" for j in range(4)]
+                lines += self._load_rows(a)
                 for at, (n, s) in enumerate(self.outputs.items()):
                     total = "last" if a.kind == "T" else ("sum", "more")[at % 2]
-                    lines.append(f"{total} += v{n} * ({_four(s.basis(1), 't')});")
+                    lines.append(f"{total} += v{n} * ({self._value(s, 1)});")
             return lines
 
-        head = [
-            f"INLINE T spread(const T* __restrict__ r, T* __restrict__ d{names}) {{",
-            f"  const T {self._rows('r')};",
-            f"  T {self._rows('d')}, last = 0; V sum = {{}}, more = {{}};",
-        ]
+        head = f"INLINE T spread({self._row_parameters()}, T* __restrict__ d{names}) {{"
+        start = [f"  T {self._rows('d')}, last = 0; V sum = {{}}, more = {{}};"]
         end = ["  sum += more;", "  for (int i = 0; i < W; i++) last += sum[i];", "  return last;", "}"]
-        return "\n".join([*head, *self._by_columns(body), *end])
+        return "\n".join([head, *self._row_pointers(), *start, *self._by_columns(body), *end])
+
+    def _row_parameters(self) -> str:
+        return ", ".join(f"const T* __restrict__ {name}" for name in ["r", *["s"] * self.has_tangent])
+
+    def _row_pointers(self) -> list[str]:
+        return [f"  const T {self._rows(name)};" for name in ["r", *["s"] * self.has_tangent]]
+
+    def _load_rows(self, a: _Access) -> list[str]:
+        lines = [f"const {a.kind} t{j} = {a.load(f'r{j}')};" for j in range(4)]
+        return lines + [f"const {a.kind} u{j} = {a.load(f's{j}')};" for j in range(4 if self.has_tangent else 0)]
+
+    @staticmethod
+    def _value(s: Spline, more: int = 0) -> str:
+        value = _four(s.basis(more), "t")
+        return f"{value} + {_four(_PLAIN.basis(more), 'u')}" if s.tangent else value
 
     def _by_columns(self, body: Callable[[_Access], list[str]]) -> list[str]:
         whole, lines = self.dim // self.width * self.width, []

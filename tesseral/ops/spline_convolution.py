@@ -85,7 +85,7 @@ class SplineConvolutionRule:
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         found = _first(self.plan.program, *wanted)
         assert found is not None
-        return list(self._derived(found, {_X: tensors[0], _Y: tensors[1], _G: g}, tensors, None).values()), ()
+        return list(self._derived(found, {_X: tensors[0], _Y: tensors[1], _G: g}, tensors).values()), ()
 
     def second_gradient(
         self,
@@ -95,24 +95,29 @@ class SplineConvolutionRule:
         kept: Sequence[Tensor],
         wanted: Sequence[bool],
     ) -> list[Tensor | None] | None:
-        of_x, of_y, factor, of_coefficients = cotangents
-        if of_coefficients is not None:
-            return None
-        found = _second(self.plan.program, of_x is not None, of_y is not None, factor is not None, *wanted)
+        of_x, of_y, factor, tangents = cotangents
+        if tangents is not None and factor is None:
+            factor = torch.zeros_like(tensors[2])
+        found = _second(self.plan.program, of_x is not None, of_y is not None, factor is not None, tangents is not None, *wanted)
         if found is None:
             return [None] * 5
         given = {_X: tensors[0], _Y: tensors[1], _G: g, _OF_X: of_x, _OF_Y: of_y}
-        values = self._derived(found, given, tensors, factor)
+        values = self._derived(found, given, tensors, factor, tangents)
         return [values.get(target) for target in (_G, _X, _Y, _W, _OF_W)]  # None is zero
 
     def _derived(
-        self, found: tuple[Derivative, Splines], given: dict[int, Tensor | None], tensors: Sequence[Tensor], factor: Tensor | None
+        self,
+        found: tuple[Derivative, Splines],
+        given: dict[int, Tensor | None],
+        tensors: Sequence[Tensor],
+        factor: Tensor | None = None,
+        tangents: Tensor | None = None,
     ) -> dict[int, Tensor]:
         """Values by target; those by lengths and coefficients come last, as ``_W`` and ``_OF_W``."""
         program, splines = found
         of_splines = {number for number, _ in splines.inputs}
         chosen = [given[n] for at, n in enumerate(program.inputs) if at not in of_splines]
-        values = self._run(program.program, splines, chosen, tensors, factor)  # type: ignore[arg-type]
+        values = self._run(program.program, splines, chosen, tensors, factor, tangents)  # type: ignore[arg-type]
         targets = [n for n in program.targets if n not in (_W, _OF_W)]
         targets += [target for target, want in ((_W, splines.of_distances), (_OF_W, splines.of_table)) if want]
         return dict(zip(targets, values, strict=True))
@@ -124,18 +129,22 @@ class SplineConvolutionRule:
         given: Sequence[Tensor],
         tensors: Sequence[Tensor],
         factor: Tensor | None = None,
+        tangents: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         x, _, lengths, coefficients = tensors
-        made_from = SplineTensors(lengths, factor, coefficients, self.knots.intervals, self.knots.constants)
+        made_from = SplineTensors(lengths, factor, coefficients, tangents, self.knots.intervals, self.knots.constants)
         (source, destination), source_order, destination_pointers = self.edges
         maps = IndexMap(source, source_order, None), IndexMap(destination, None, destination_pointers)
         nodes = x.shape[0]
         return cpu.spline_kernel(program, x.dtype, splines)(given, maps, (nodes, nodes), made_from)
 
 
-def _splines(found: Derivative, of_distances: bool, of_table: bool) -> tuple[Derivative, Splines]:
-    """Which inputs and outputs of a derivative are splines: the weights, and their tangents along those of the lengths."""
-    kinds = {_W: Spline(0), _OF_W: Spline(1, factor=True)}
+def _splines(found: Derivative, of_distances: bool, of_table: bool, tangent: bool = False) -> tuple[Derivative, Splines]:
+    """Which inputs and outputs of a derivative are splines: the weights, and their tangents.
+
+    These follow from the tangents of the lengths, which are the factor, and with ``tangent`` from those of the coefficients.
+    """
+    kinds = {_W: Spline(0), _OF_W: Spline(1, factor=True, tangent=tangent)}
     inputs = tuple((at, kinds[n]) for at, n in enumerate(found.inputs) if n in kinds)
     outputs = tuple((at, kinds[n]) for at, n in enumerate(found.targets) if n in kinds)
     return found, Splines(inputs, outputs, of_distances and bool(outputs), of_table and bool(outputs))
@@ -155,6 +164,7 @@ def _second(
     given_x: bool,
     given_y: bool,
     given_w: bool,
+    tangent: bool,
     of_g: bool,
     of_x: bool,
     of_y: bool,
@@ -174,4 +184,4 @@ def _second(
             if target in bound:
                 found[target].append(Term(tuple(OUTPUT if n == target else n for n in bound)))
     result = derivative(program.form, found)
-    return None if result is None else _splines(result, of_lengths, of_coefficients)
+    return None if result is None else _splines(result, of_lengths, of_coefficients, tangent)

@@ -59,6 +59,21 @@ def test_first_gradients_of_some(through):
         assert (a - b).abs().max() <= 1e-13 * b.abs().max()
 
 
+@pytest.mark.parametrize("features", FEATURES)
+@pytest.mark.parametrize("lengths", [True, False])
+def test_second_gradients_through_those_of_the_coefficients(features, lengths):
+    plan = plan_of(features)
+    tensors, edge_index = inputs(plan)
+
+    def second(function):
+        value = function(plan, *tensors, KNOTS, edge_index)
+        first = torch.autograd.grad(value.square().sum(), tensors[0 if lengths else 3 :], create_graph=True)
+        return torch.autograd.grad(sum(g.pow(3).sum() for g in first), tensors)
+
+    for a, b in zip(second(spline_convolution), second(composition), strict=True):
+        assert (a - b).abs().max() <= 1e-13 * b.abs().max()
+
+
 def test_gradients_of_two_orders_are_those_of_differences():
     plan = ConvolutionPlan("2x0e+1x1o", "0e+1o+2e", "0e+1o")
     tensors, edge_index = inputs(plan, edges=5)
