@@ -118,7 +118,7 @@ class OptimizerSettings(Strict):
     weight_decay: float = Field(
         default=5e-7,
         ge=0,
-        description="L2 penalty (adam, amsgrad) or decoupled decay (adamw, muon: try 0.005 in long runs); biases and scales are exempt",
+        description="L2 penalty (adam, amsgrad) or decoupled decay (adamw, muon: 0.005 for long runs); biases, scales are exempt",
     )
 
 
