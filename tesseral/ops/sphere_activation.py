@@ -10,15 +10,13 @@ Source: Liao et al., EquiformerV2, ICLR 2024, section 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tesseral.kernels import sphere as compiled
 from tesseral.o3 import SphereTransform, gauss_legendre_grid, spherical_harmonics_alpha
-from tesseral.ops.fused import apply
+from tesseral.ops.fused import UnaryRule, apply
 
 
 class SphereActivationPlan:
@@ -80,40 +78,23 @@ def sphere_activation(plan: SphereActivationPlan, x: Float[Tensor, "rows entries
     """
     if x.shape[-1] % (len(plan.entries) + 1):
         raise ValueError(f"expected {len(plan.entries)} + 1 blocks of channels, got {x.shape[-1]} columns")
-    return apply(_Activation(plan), x)
+    return apply(_rule(plan), x)
 
 
-class _Activation:
-    """The activation, its gradient and second gradient."""
-
-    def __init__(self, plan: SphereActivationPlan) -> None:
-        self.plan = plan
-
-    def definition(self, *tensors: Tensor) -> Tensor:
-        count = len(self.plan.entries)
-        x = tensors[0].unflatten(-1, (count + 1, -1))
-        to_grid, from_grid = (t.to(x.device, x.dtype) for t in (self.plan.to_grid, self.plan.from_grid))
+def _rule(plan: SphereActivationPlan) -> UnaryRule:
+    def definition(x: Tensor) -> Tensor:
+        count = len(plan.entries)
+        x = x.unflatten(-1, (count + 1, -1))
+        to_grid, from_grid = (t.to(x.device, x.dtype) for t in (plan.to_grid, plan.from_grid))
         y = from_grid[1:] @ torch.nn.functional.silu(to_grid @ x[..., :count, :])
         return torch.cat([torch.nn.functional.silu(x[..., count:, :]), y], -2).flatten(-2)
 
-    def value(self, *tensors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return compiled.values(tensors[0], self.plan.compiled), ()
-
-    def gradient(
-        self, g: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], wanted: Sequence[bool]
-    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-        return [compiled.gradient(g, tensors[0], self.plan.compiled)] if wanted[0] else [], ()
-
-    def second_gradient(
-        self,
-        cotangents: Sequence[Tensor | None],
-        g: Tensor,
-        tensors: Sequence[Tensor],
-        kept: Sequence[Tensor],
-        wanted: Sequence[bool],
-    ) -> list[Tensor | None] | None:
-        (u,) = cotangents
-        return None if u is None else list(compiled.second_gradient(u, g, tensors[0], self.plan.compiled))
+    return UnaryRule(
+        definition,
+        lambda x: compiled.values(x, plan.compiled),
+        lambda g, x: compiled.gradient(g, x, plan.compiled),
+        lambda u, g, x: compiled.second_gradient(u, g, x, plan.compiled),
+    )
 
 
 def _rows(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
