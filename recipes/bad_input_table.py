@@ -69,6 +69,15 @@ def crystals(count: int = 24, seed: int = 0) -> list[Atoms]:
     return frames
 
 
+def crystal(bench: Bench, name: str = "cu.xyz", **changes: object) -> str:
+    """Copper in a file, with arrays of ASE's object replaced."""
+    atoms = bulk("Cu", "fcc", a=3.6)
+    for key, value in changes.items():
+        setattr(atoms, key, value)
+    write(bench / name, atoms, format="extxyz")
+    return name
+
+
 def molecules(count: int = 24, seed: int = 0) -> list[Atoms]:
     """Distorted ethanol molecules with energy and forces."""
     random, frames = np.random.default_rng(seed), []

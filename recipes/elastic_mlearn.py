@@ -3,11 +3,12 @@
     TESSERAL_DATA=folder python recipes/elastic_mlearn.py --output elastic [--elements Si Mo] [--epochs 400] [--thin 20]
     TESSERAL_DATA=folder python recipes/elastic_mlearn.py --output elastic --smoke      # seconds
 
-Energies and forces of the published training frames are fitted, the published test frames scored; stresses are not used, their
-convention is not documented. Supercells that repeat a smaller cell exactly, as all strained crystals of silicon do, are reduced
+Energies, forces and, of the strained crystals, stresses of the published training frames are fitted, the published test frames
+scored. The files do not say what convention their stresses follow; :func:`with_stress` compares them with the slopes of the energies
+and stops when they do not agree. Supercells that repeat a smaller cell exactly, as all strained crystals of silicon do, are reduced
 to it: the same numbers at a thirtieth of the cost. Of the frames of dynamics, hot crystals and liquids, one in ``thin`` is taken.
 
-The lattice constant, C11, C12, C44 and the clamped-ion C44 are printed beside those of the data: parabolas through the energies
+The lattice constant, C11, C12, C44 and the clamped-ion C44 are printed beside those of the data: slopes of the stresses
 of strained frames that DFT computed (silicon clamped, molybdenum hot). In diamond-structure silicon a shear moves the two
 atoms of the cell against each other, so that the clamped and the relaxed C44 differ by a third, and a model of energies alone has
 to know both. In bcc molybdenum they are equal by symmetry.
