@@ -17,11 +17,12 @@ extend          more elements for a trained model
 atomwise        what the small models share
 =============== ======================================================
 
-A new model adds its settings class to the unions below and a case to :func:`build`; nothing else in the library names models.
+A new model adds its settings class to the union and the table below; nothing else in the library names models.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
@@ -56,6 +57,19 @@ ModelSettings: TypeAlias = Annotated[
     | ChargeSettings,
     Field(discriminator="name"),
 ]
+# The model of each of them.
+LEARNED: dict[type[BaseModel], Callable[..., EnergyModel]] = {
+    NequIPSettings: NequIP,
+    MACESettings: MACE,
+    AllegroSettings: Allegro,
+    EquiformerV2Settings: EquiformerV2,
+    EGNNSettings: EGNN,
+    PaiNNSettings: PaiNN,
+    TensorFieldSettings: TensorField,
+    SE3TransformerSettings: SE3Transformer,
+    ChargeSettings: ChargeModel,
+}
+
 # A single energy model, learned or known, as opposed to a sum of them.
 TermSettings: TypeAlias = (
     NequIPSettings
@@ -129,33 +143,8 @@ def build(
     >>> build(parse_settings({"name": "zbl", "cutoff": 4.0, "species": [1, 8]})).cutoff
     4.0
     """
+    how: dict[str, Any] = {"scales": scales, "backend": backend, "dtype": dtype, "device": device}
     match settings:
-        case ChargeSettings():  # before the settings that these extend
-            return ChargeModel(
-                settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device
-            )
-        case NequIPSettings():
-            return NequIP(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
-        case MACESettings():
-            return MACE(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
-        case EquiformerV2Settings():
-            return EquiformerV2(
-                settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device
-            )
-        case AllegroSettings():
-            return Allegro(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
-        case EGNNSettings():
-            return EGNN(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
-        case PaiNNSettings():
-            return PaiNN(settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device)
-        case TensorFieldSettings():
-            return TensorField(
-                settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device
-            )
-        case SE3TransformerSettings():
-            return SE3Transformer(
-                settings, atomic_energies=atomic_energies, scales=scales, backend=backend, dtype=dtype, device=device
-            )
         case ZBLSettings():
             return ZBL(settings.cutoff, settings.species, settings.cutoff_power)
         case D3Settings():
@@ -163,9 +152,11 @@ def build(
         case SumSettings():
             terms, energies = [], atomic_energies
             for term in settings.terms:
-                terms.append(build(term, atomic_energies=energies, scales=scales, backend=backend, dtype=dtype, device=device))
+                terms.append(build(term, atomic_energies=energies, **how))
                 energies = energies if isinstance(term, ZBLSettings | D3Settings) else None
             return Sum(terms)
+        case _:
+            return LEARNED[type(settings)](settings, atomic_energies=atomic_energies, **how)
 
 
 def cast(model: torch.nn.Module, dtype: torch.dtype) -> EnergyModel:

@@ -1,6 +1,6 @@
 """Tensor products as layers: any instructions, and the ready-made sets of e3nn."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tesseral.nn.product_diagram import draw_product
 from tesseral.o3 import Irreps
-from tesseral.ops.product_plans import elementwise_product, full_product, square, wanted
+from tesseral.ops.product_plans import ReadyProduct, elementwise_product, full_product, square, wanted
 from tesseral.ops.tensor_product import TensorProductPlan, right, tensor_product, tensor_product_plan
 from tesseral.ops.weight_views import weight_view, weight_views
 
@@ -117,7 +117,33 @@ class FullyConnectedTensorProduct(_Product):
         self.weight = _weight(self.weight_numel, shared_weights, dtype, device)
 
 
-class FullTensorProduct(nn.Module):
+class _ReadyMadeProduct(nn.Module):
+    """A product of two features without weights, made by ``make``."""
+
+    make: Callable[..., ReadyProduct]
+
+    def __init__(
+        self,
+        irreps_in1: object,
+        irreps_in2: object,
+        filter_ir_out: Iterable[object] | None = None,
+        irrep_normalization: str = "component",
+        convention: str = "0.6",
+    ) -> None:
+        super().__init__()
+        self.irreps_in1, self.irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
+        self.product = self.make(self.irreps_in1, self.irreps_in2, wanted(filter_ir_out), irrep_normalization, convention)
+        self.plan = self.product.plan
+        self.irreps_out = self.plan.irreps_out
+
+    def forward(self, x: Float[Tensor, "*batch1 dim1"], y: Float[Tensor, "*batch2 dim2"]) -> Float[Tensor, "*out dim_out"]:
+        return self.product(x, y)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.irreps_in1} x {self.irreps_in2} -> {self.irreps_out}, ir_mul)"
+
+
+class FullTensorProduct(_ReadyMadeProduct):
     """The whole product of two features, all pairs of channels and all irreps (of ``filter_ir_out``); layout ``ir_mul``, no
     weights.
 
@@ -127,28 +153,10 @@ class FullTensorProduct(nn.Module):
     FullTensorProduct(2x0e+1x1o x 1x1o -> 1x0e+2x1o+1x1e+1x2e, ir_mul)
     """
 
-    def __init__(
-        self,
-        irreps_in1: object,
-        irreps_in2: object,
-        filter_ir_out: Iterable[object] | None = None,
-        irrep_normalization: str = "component",
-        convention: str = "0.6",
-    ) -> None:
-        super().__init__()
-        self.irreps_in1, self.irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
-        self.product = full_product(self.irreps_in1, self.irreps_in2, wanted(filter_ir_out), irrep_normalization, convention)
-        self.plan = self.product.plan
-        self.irreps_out = self.plan.irreps_out
-
-    def forward(self, x: Float[Tensor, "*batch1 dim1"], y: Float[Tensor, "*batch2 dim2"]) -> Float[Tensor, "*out dim_out"]:
-        return self.product(x, y)
-
-    def __repr__(self) -> str:
-        return f"FullTensorProduct({self.irreps_in1} x {self.irreps_in2} -> {self.irreps_out}, ir_mul)"
+    make = staticmethod(full_product)
 
 
-class ElementwiseTensorProduct(nn.Module):
+class ElementwiseTensorProduct(_ReadyMadeProduct):
     """Channel i of the first feature times channel i of the second, all irreps (of ``filter_ir_out``); layout ``ir_mul``, no
     weights.
 
@@ -158,27 +166,7 @@ class ElementwiseTensorProduct(nn.Module):
     ElementwiseTensorProduct(5x1o+5x1e x 10x1e -> 5x0o+5x0e, ir_mul)
     """
 
-    def __init__(
-        self,
-        irreps_in1: object,
-        irreps_in2: object,
-        filter_ir_out: Iterable[object] | None = None,
-        irrep_normalization: str = "component",
-        convention: str = "0.6",
-    ) -> None:
-        super().__init__()
-        self.irreps_in1, self.irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
-        self.product = elementwise_product(
-            self.irreps_in1, self.irreps_in2, wanted(filter_ir_out), irrep_normalization, convention
-        )
-        self.plan = self.product.plan
-        self.irreps_out = self.plan.irreps_out
-
-    def forward(self, x: Float[Tensor, "*batch1 dim1"], y: Float[Tensor, "*batch2 dim2"]) -> Float[Tensor, "*out dim_out"]:
-        return self.product(x, y)
-
-    def __repr__(self) -> str:
-        return f"ElementwiseTensorProduct({self.irreps_in1} x {self.irreps_in2} -> {self.irreps_out}, ir_mul)"
+    make = staticmethod(elementwise_product)
 
 
 class TensorSquare(nn.Module):
