@@ -138,7 +138,9 @@ class Domain:
         near = torch.ones(graph.num_nodes, dtype=torch.bool, device=graph.device)
         whole = graph
         if self.skin > 0:  # what is in the skin costs nothing at this step
-            graph, near = _shrink(prune(graph, float(self.model.cutoff)), self.owned, self.layers)
+            graph = prune(graph, float(self.model.cutoff))
+            if self.owned < graph.num_nodes:
+                graph, near = _shrink(graph, self.owned, self.layers)
         # The strain is made here and not asked for as stress, because a cluster has a virial and no stress.
         with torch.enable_grad():
             place, strain = graph.positions.requires_grad_(), torch.zeros_like(graph.cell).requires_grad_()
@@ -224,16 +226,17 @@ def _shrink(graph: Graph, owned: int, layers: int) -> tuple[Graph, Tensor]:
     """The part of a graph that matters to its first nodes, and which nodes those are."""
     near, kept = surroundings(graph.edge_index, graph.num_nodes, owned, layers)
     number = torch.cumsum(near, 0) - 1
-    edge_index = number[graph.edge_index[:, kept]]
-    nodes = torch.arange(int(near.sum()) + 1, device=near.device)
+    position = torch.cumsum(kept, 0)
+    before = torch.cat([position.new_zeros(1), position])
+    order = graph.source_order[kept[graph.source_order]]  # numbers stay in order, so nothing is sorted again
     smaller = graph.replace(
         positions=graph.positions[near],
         species=graph.species[near],
         batch=graph.batch[near],
-        edge_index=edge_index,
+        edge_index=number[graph.edge_index[:, kept]],
         shifts=graph.shifts[kept],
-        source_order=torch.argsort(edge_index[0], stable=True),
-        destination_pointers=torch.searchsorted(edge_index[1].contiguous(), nodes),
+        source_order=position[order] - 1,
+        destination_pointers=torch.cat([before[graph.destination_pointers[:-1][near]], before[-1:]]),
     )
     return smaller, near
 
