@@ -4,9 +4,9 @@
     TESSERAL_DATA=folder python recipes/elastic_mlearn.py --output elastic --smoke      # seconds
 
 Energies, forces and, of the strained crystals, stresses of the published training frames are fitted, the published test frames
-scored. The files do not say what convention their stresses follow; :func:`with_stress` compares them with the slopes of the energies
-and stops when they do not agree. Supercells that repeat a smaller cell exactly, as all strained crystals of silicon do, are reduced
-to it: the same numbers at a thirtieth of the cost. Of the frames of dynamics, hot crystals and liquids, one in ``thin`` is taken.
+scored. The files do not say what convention their stresses follow; :func:`with_stress` compares them with the energies and stops
+when the two do not agree. Supercells that repeat a smaller cell exactly, as all strained crystals of silicon do, are reduced to
+it: the same numbers at a thirtieth of the cost. Of the frames of dynamics, hot crystals and liquids, one in ``thin`` is taken.
 
 The lattice constant, C11, C12, C44 and the clamped-ion C44 are printed beside those of the data: slopes of the stresses
 of strained frames that DFT computed (silicon clamped, molybdenum hot). In diamond-structure silicon a shear moves the two
@@ -44,11 +44,13 @@ data:
   test: {{test: {data}/mlearn/{element}_test.xyz}}
   keys: {{config_type: group}}
   examine: false       # strained cells of one atom repeated are near duplicates by construction
-model: {{name: nequip, cutoff: 5.0, layers: 2, lmax: {lmax}, channels: {channels}, parity: false}}
+model: {{name: nequip, cutoff: 5.0, layers: 2, lmax: {lmax}, channels: {channels}, parity: false, radial_knots: 128}}
 loss:
   energy: {{weight: 100.0, per_atom: true}}
   forces: {{weight: 10.0}}
-optimizer: {{lr: 0.01}}
+  stress: {{weight: 1000.0}}
+optimizer: {{name: muon, lr: 0.02, weight_decay: 0.005}}
+schedule: {{name: cosine}}
 batch_size: 4
 ema_decay: 0.995
 clip_gradients: 100.0
@@ -72,7 +74,8 @@ def main() -> None:
     for element in options.elements:
         folder = options.output / element
         folder.mkdir(parents=True, exist_ok=True)
-        frames = ase.io.read(data / "mlearn" / f"{element}_training.xyz", ":")
+        lattice_constant = float(CRYSTALS[element].cell[0, 0])
+        frames = with_stress(ase.io.read(data / "mlearn" / f"{element}_training.xyz", ":"), lattice_constant)
         chosen = training(frames, 30 if options.smoke else options.thin)
         ase.io.write(folder / "train.xyz", chosen)
         size = {"channels": 2, "lmax": 1, "epochs": 1} if options.smoke else {"channels": 32, "lmax": 2, "epochs": options.epochs}
@@ -82,7 +85,7 @@ def main() -> None:
         results[element] = {
             "frames": len(chosen),
             "atoms": sum(map(len, chosen)),
-            "data": of_the_data(frames, float(CRYSTALS[element].cell[0, 0])),
+            "data": of_the_data(frames, lattice_constant),
         }
         try:
             results[element] |= constants(element, folder, relax=not options.smoke)
@@ -120,38 +123,79 @@ def reduced(atoms: ase.Atoms) -> ase.Atoms:
     if not np.isclose(small.cell.volume * copies, atoms.cell.volume):
         return atoms
     small.info["group"] = atoms.info["group"]
-    small.calc = SinglePointCalculator(small, energy=atoms.get_potential_energy() / copies, forces=forces[first])
+    stress = {name: value for name, value in atoms.calc.results.items() if name == "stress"}
+    small.calc = SinglePointCalculator(small, energy=atoms.get_potential_energy() / copies, forces=forces[first], **stress)
     return small
 
 
-def of_the_data(frames: list[ase.Atoms], lattice_constant: float, largest: float = 0.045) -> dict[str, float]:
-    """C11 and C44 in GPa from parabolas through energies of strained frames, as clamped or as hot as the frames are."""
-    pure: dict[str, list[tuple[float, float]]] = {"C11_GPa": [], "C44_GPa": []}
+def with_stress(frames: list[ase.Atoms], lattice_constant: float) -> list[ase.Atoms]:
+    """The frames, the strained crystals among them with the stress that the file keeps as six numbers of undocumented meaning.
+
+    They are kilobars, positive under compression; which shear stands where is found from crystals sheared in one component, since
+    silicon's order is not molybdenum's. Energies must curve as the stress rises, or this is not what the numbers mean.
+    """
+    order = [0, 1, 2]
+    for component in range(6):
+        strain, energy, raw = strained(frames, lattice_constant, component, 0.05)
+        rises = -0.1 * units.GPa * np.polyfit(strain, raw, 1)[0]
+        place = component if component < 3 else int(np.argmax(rises[3:])) + 3
+        curvature = 2 * np.polyfit(strain, energy, 2)[0]
+        if not abs(rises[place] - curvature) < 0.1 * curvature:
+            raise ValueError(f"stress {component} rises by {rises[place]} eV/Å³ where the energy curves by {curvature}")
+        order[component:] = [place]
     for atoms in frames:
-        if atoms.info["group"] != "Elastic" or len(atoms) < 20:
-            continue
-        stretch = atoms.cell.array / lattice_constant
-        stretch = stretch / np.rint(np.diag(stretch).mean())
-        strain = 0.5 * (stretch @ stretch.T - np.eye(3))  # Green and Lagrange
-        shear = 2 * strain[[1, 0, 0], [2, 2, 1]]
-        density = atoms.get_potential_energy() / reference_volume(atoms, lattice_constant)
-        stretches = np.diag(strain)
-        if np.abs(shear).max() < 1e-3:
-            along = stretches[np.abs(stretches).argmax()]
-            if np.sort(np.abs(stretches))[1] < 2e-3 and abs(along) < largest:
-                pure["C11_GPa"].append((float(along), density))
-        elif np.sort(np.abs(shear))[1] < 1e-3 and np.abs(shear).max() < 2 * largest:
-            pure["C44_GPa"].append((float(shear[np.abs(shear).argmax()]), density))
+        if atoms.info["group"] == "Elastic":
+            energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+            stress = -0.1 * units.GPa * np.asarray(atoms.info["virial_stress_raw"], dtype=float)[order]
+            atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=stress)
+    return frames
+
+
+def of_the_data(frames: list[ase.Atoms], lattice_constant: float) -> dict[str, float]:
+    """C11, C12 and C44 in GPa from DFT's stresses in strained frames, as clamped or as hot as the frames are: cubics at zero."""
+    slopes = np.zeros((6, 6))
+    for component in range(6):
+        strain, _, _ = strained(frames, lattice_constant, component, 0.085)
+        chosen = [atoms for atoms in frames if is_strained(atoms, lattice_constant, component, 0.085)]
+        stresses = np.array([atoms.get_stress() for atoms in chosen])
+        slopes[component] = np.polyfit(strain, stresses, 3)[-2] / units.GPa
+    across = slopes[:3, :3][~np.eye(3, dtype=bool)]
     return {
-        name: float(2 * np.polyfit(*zip(*points, strict=True), 2)[0] / units.GPa)
-        for name, points in pure.items()
-        if len(points) > 3
+        "C11_GPa": float(np.diag(slopes)[:3].mean()),
+        "C12_GPa": float(across.mean()),
+        "C44_GPa": float(np.diag(slopes)[3:].mean()),
     }
 
 
-def reference_volume(atoms: ase.Atoms, lattice_constant: float) -> float:
-    """The volume in Å³ that the frame's atoms have at rest: a whole number of cubic cells."""
-    return float(np.rint(np.diag(atoms.cell.array) / lattice_constant).prod()) * lattice_constant**3
+def strained(
+    frames: list[ase.Atoms], lattice_constant: float, component: int, largest: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crystals strained in one Voigt component only: strains, energies in eV by volume at rest in Å³, the file's six numbers."""
+    chosen = [atoms for atoms in frames if is_strained(atoms, lattice_constant, component, largest)]
+    strains = np.array([green(atoms, lattice_constant)[component] for atoms in chosen])
+    energies = np.array([atoms.get_potential_energy() / rest(atoms, lattice_constant)[1] for atoms in chosen])
+    return strains, energies, np.array([atoms.info["virial_stress_raw"] for atoms in chosen], dtype=float)
+
+
+def is_strained(atoms: ase.Atoms, lattice_constant: float, component: int, largest: float) -> bool:
+    """Whether a crystal is strained by at most ``largest`` (shears twice that) in this component and hardly in the others."""
+    if atoms.info["group"] != "Elastic" or len(atoms) < 20:
+        return False
+    strain = green(atoms, lattice_constant) / [1, 1, 1, 2, 2, 2]
+    return abs(strain[component]) <= largest and bool(np.abs(np.delete(strain, component)).max() < 0.1 * abs(strain[component]))
+
+
+def green(atoms: ase.Atoms, lattice_constant: float) -> np.ndarray:
+    """Green and Lagrange's strain of a supercell of cubic cells, xx yy zz yz xz xy, shears engineering shears."""
+    stretch = atoms.cell.array / rest(atoms, lattice_constant)[0][:, None]
+    strain = 0.5 * (stretch @ stretch.T - np.eye(3))
+    return np.array([strain[0, 0], strain[1, 1], strain[2, 2], 2 * strain[1, 2], 2 * strain[0, 2], 2 * strain[0, 1]])
+
+
+def rest(atoms: ase.Atoms, lattice_constant: float) -> tuple[np.ndarray, float]:
+    """Edges (Å) and volume (Å³) of a supercell of cubic cells at rest."""
+    edges = np.rint(np.diag(atoms.cell.array) / lattice_constant) * lattice_constant
+    return edges, float(edges.prod())
 
 
 def constants(element: str, folder: pathlib.Path, relax: bool) -> dict:
