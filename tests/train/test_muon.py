@@ -50,6 +50,15 @@ def test_every_number_of_a_layer_moves(model):
         assert (new != old).double().mean() > 0.95, name
 
 
+def test_columns_beside_matrices_move_too():
+    torch.manual_seed(0)
+    layer = Linear("8x0e+6x1o", "4x0e+1x1o")
+    layer.weight.grad = torch.randn_like(layer.weight)
+    before = layer.weight.detach().clone()
+    Muon(layer, lr=0.1).step()
+    assert (layer.weight != before).all()
+
+
 def test_updates_are_as_large_as_adams(model):
     before, _ = steps_of(model)
     change = (model.connection.weight - before.connection.weight).square().mean().sqrt()
@@ -67,15 +76,34 @@ def test_embeddings_take_adams_steps(model):
 def test_orthogonal_has_the_singular_vectors(shape):
     torch.manual_seed(1)
     x = torch.randn(shape, dtype=torch.float64)
-    u, _, v = torch.linalg.svd(x, full_matrices=False)
-    values = torch.diagonal(u.mT @ orthogonal(x) @ v.mT, dim1=1, dim2=2)
-    off = u.mT @ orthogonal(x) @ v.mT - torch.diag_embed(values)
-    assert off.abs().max() < 1e-12
-    assert ((values > 0.3) & (values < 1.3)).all()
+    u, s, v = torch.linalg.svd(x, full_matrices=False)
+    turned = u.mT @ orthogonal([x])[0] @ v.mT
+    values = torch.diagonal(turned, dim1=1, dim2=2)
+    assert (turned - torch.diag_embed(values)).abs().max() < 1e-12
+    assert (s / torch.linalg.matrix_norm(x)[:, None] > 0.003).all()
+    assert ((values > 0.8) & (values < 1.2)).all()
+
+
+def test_orthogonal_from_the_least_value_on_that_it_promises():
+    s = torch.logspace(-6, 0, 61, dtype=torch.float64)
+    s = torch.stack([s[:-1], (1 - s[:-1] ** 2).sqrt()], dim=1)  # of Frobenius norm one
+    values = orthogonal([torch.diag_embed(s)])[0].diagonal(dim1=1, dim2=2)
+    promised = s >= 0.003
+    assert values[promised].sub(1).abs().max() < 0.2
+    assert values[~promised].min() > 0
+    assert values[~promised].max() < 1.2
+
+
+def test_stacks_that_share_a_side_do_not_mix():
+    torch.manual_seed(1)
+    stacks = [torch.randn(shape, dtype=torch.float64) for shape in ((2, 9, 4), (3, 4, 4), (1, 4, 30))]
+    for together, x in zip(orthogonal(stacks), stacks, strict=True):
+        assert torch.allclose(together, torch.cat([orthogonal([one[None]])[0] for one in x]), atol=1e-12)
 
 
 def test_zero_gradient_leaves_the_weights():
-    assert not orthogonal(torch.zeros(2, 5, 3)).any()
+    assert not orthogonal([torch.zeros(2, 5, 3)])[0].any()
+    assert orthogonal([]) == []
 
 
 def test_state_survives_a_checkpoint(model):
