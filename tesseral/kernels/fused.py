@@ -69,6 +69,10 @@ class Numbers:
         self._values = array.array(code, values)
         self.address = self._values.buffer_info()[0]
 
+    def __reduce__(self) -> tuple:
+        """Copies and pickles have memory of their own."""
+        return Numbers, (self._values.typecode, self._values.tolist())
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -154,7 +158,13 @@ def outer(x: Tensor, y: Tensor, blocks: Blocks, groups: tuple[Tensor, Tensor] | 
 
 
 def _groups(rows: int, groups: tuple[Tensor, Tensor] | None) -> tuple[Tensor | None, Tensor]:
-    return (None, torch.tensor((0, rows))) if groups is None else groups
+    return (None, _all_rows(rows)) if groups is None else groups
+
+
+@functools.lru_cache(maxsize=64)
+def _all_rows(rows: int) -> Tensor:
+    """The pointers of the one group there is; small steps ask for them a hundred times."""
+    return torch.tensor((0, rows))
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,11 @@ def linear(
     if weight.shape[-1] != plan.weight_numel:
         raise ValueError(f"the last axis of the weights must be {plan.weight_numel}, got shape {tuple(weight.shape)}")
     if _in_place(x, weight, plan):
-        y = _Linear.apply(x.reshape(-1, plan.dim_in), weight, plan, False).reshape(*x.shape[:-1], plan.dim_out)
+        rows = x if x.ndim == 2 else x.reshape(-1, plan.dim_in)
+        y = _Linear.apply(rows, weight, plan, False)
+        y = y if x.ndim == 2 else y.reshape(*x.shape[:-1], plan.dim_out)
+    elif plan.layout == "ir_mul" and fused.available(x, weight) and x.ndim == 2 and x.shape[:1] == weight.shape[:-1]:
+        y = apply(_ByGroup(plan, None), x, weight)
     else:
         y = _by_blocks(x, weight, plan)
     return y if bias is None or not plan.biased else y + _bias_row(bias, plan)
@@ -211,13 +215,15 @@ _FEW_GROUPS = 8
 
 
 class _ByGroup:
-    """The rule of :func:`linear_by_group`, which is linear in both tensors."""
+    """The rule of :func:`linear_by_group`, which is linear in both tensors; without groups each row has weights of its own."""
 
-    def __init__(self, plan: LinearPlan, group: Tensor) -> None:
+    def __init__(self, plan: LinearPlan, group: Tensor | None) -> None:
         self.plan, self.group = plan, group
 
     def definition(self, *tensors: Tensor) -> Tensor:
         x, weight = tensors
+        if self.group is None:
+            return _by_blocks(x, weight, self.plan)
         if weight.shape[0] > _FEW_GROUPS:
             return _by_blocks(x, weight[self.group], self.plan)
         all_groups = _by_blocks(x[:, None, :], weight, self.plan)
@@ -226,8 +232,10 @@ class _ByGroup:
 
     def value(self, *tensors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, weight = tensors
-        order = torch.argsort(self.group, stable=True)
         starts = torch.arange(weight.shape[0] + 1, device=x.device)
+        if self.group is None:
+            return fused.linear(x, weight, self.plan.compiled, False, (starts, starts)), (starts, starts)
+        order = torch.argsort(self.group, stable=True)
         pointers = torch.searchsorted(self.group[order], starts)
         return fused.linear(x, weight, self.plan.compiled, False, (order, pointers)), (order, pointers)
 
