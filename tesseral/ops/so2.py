@@ -30,6 +30,8 @@ from tesseral.kernels.index_map import IndexMap
 from tesseral.kernels.operator import multilinear
 from tesseral.kernels.spec import OUTPUT, Form, Program, Segment, Slot, Term, path
 from tesseral.o3 import Irreps, wigner_D_all
+from tesseral.ops.complex_linear import ComplexLinear, Pair
+from tesseral.ops.fused import apply
 from tesseral.ops.linear import LinearPath, LinearPlan, linear
 
 
@@ -194,18 +196,31 @@ class MixingPlan:
         ]
         if extra:
             ends += [(i, len(target.orders), a, extra) for i, a in enumerate(source.orders) if not a.m and source.naturality(a)]
+        blocks_out = (*self._blocks(target), *([(target.dim, 1, extra)] if extra else []))
         paths, sizes, start = [], [], 0
+        real: list[tuple[int, int, int, int, int, int, float]] = []
+        pairs: list[Pair] = []
         for i, j, a, channels in ends:
             twofold = 2 if a.m and not self.parity else 1
             paths.append(LinearPath(i, j, start, 1 / math.sqrt(twofold * a.channels)))
+            at, last = self.weight_numel, paths[-1].coefficient
+            if twofold == 2:
+                pairs.append(Pair(a.start, a.channels, blocks_out[j][0], channels, at, last))
+            else:
+                real.append((a.start, a.channels, blocks_out[j][0], channels, 1, at, last))
             sizes.append((a.channels, channels, twofold == 2))
             start += twofold**2 * a.channels * channels
             self.weight_numel += twofold * a.channels * channels
         self.pairs, self.sizes = tuple((i, j) for i, j, *_ in ends), tuple(sizes)
         self.dim = target.dim + extra
-        blocks_out = (*self._blocks(target), *([(target.dim, 1, extra)] if extra else []))
         groups = tuple((p.i_out, p.start, p.coefficient, (p.i_in,)) for p in paths)
         self.linear = LinearPlan(self._blocks(source), blocks_out, tuple(paths), (), "ir_mul", groups)
+        self.complex = None
+        if pairs:
+            dims = (source.dim, self.dim)
+            self.complex = ComplexLinear(
+                lambda x, w: linear(x, self.matrices(w), self.linear), real, pairs, dims, self.weight_numel
+            )
 
     def _blocks(self, plan: RotationPlan) -> tuple[tuple[int, int, int], ...]:
         """Orders as blocks (offset, components, channels) of a linear map; pairs of complex numbers are one component."""
@@ -235,8 +250,8 @@ class MixingPlan:
 def mix_orders(
     plan: MixingPlan, packed: Float[Tensor, "edges packed"], weight: Float[Tensor, " weights"]
 ) -> Float[Tensor, "edges mixed"]:
-    """The packed features of each edge, mixed order by order: one matrix product for each."""
-    return linear(packed, plan.matrices(weight), plan.linear)
+    """The packed features of each edge, mixed order by order."""
+    return linear(packed, weight, plan.linear) if plan.complex is None else apply(plan.complex, packed, weight)
 
 
 class SO2Plan:
