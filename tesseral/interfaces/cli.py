@@ -54,8 +54,8 @@ def train(
 
     Every setting with its default is printed by `tesseral config`.
     """
-    from tesseral.interfaces.finetuning import read_training_settings
     from tesseral.interfaces.training import train as run
+    from tesseral.interfaces.training_settings import read_training_settings
 
     settings = read_training_settings(config, overrides or ())
     run(settings, output, resume=resume, overwrite=overwrite, level_of_theory=level_of_theory, backend=backend)
@@ -64,7 +64,7 @@ def train(
 @app.command()
 def config() -> None:
     """Print a settings file with every setting, its default and its meaning."""
-    from tesseral.interfaces.training import TrainingSettings
+    from tesseral.interfaces.training_settings import TrainingSettings
     from tesseral.train.settings_file import commented_yaml
 
     sys.stdout.write(commented_yaml(TrainingSettings))

@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import torch
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from tesseral.data import DataError, Frames, Graphs, Statistics, read_frames
 from tesseral.data.statistics import is_isolated_atom
 from tesseral.graph import collate
-from tesseral.models import EnergyModel, ModelSettings, files, parse_settings
+from tesseral.interfaces.training_settings import TrainingSettings
+from tesseral.models import EnergyModel, files
 from tesseral.models.extend import extend_species
 from tesseral.physics.forces import energies
 from tesseral.train.finetune import choose_parameters
 from tesseral.train.replay import Replaying, energies_of_atoms
-from tesseral.train.settings import File, Settings
-from tesseral.train.settings_file import SettingsError, read_settings
+from tesseral.train.settings_file import SettingsError
 
 ENOUGH = 200
 """Frames from which the shift of the energies of atoms is determined."""
 
 
-class _Start(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    start_from: File | None = None
-
-
-def read_training_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings[ModelSettings]:
-    """The settings of a training run; with ``start_from`` the section ``model`` comes from that file and may be left out.
-
-    Raises ``SettingsError`` where the settings ask for another architecture than that of the file, and ``ModelFileError`` for a
-    file that cannot be read.
-    """
-    start = read_settings(_Start, path, overrides).start_from
-    if start is None:
-        return read_settings(Settings[ModelSettings], path, overrides)
-    stored = files.read(start)[0].settings
-    if stored.get("name") == "sum":
-        raise SettingsError(f"{start} is a sum of models; start_from takes a single learned model, such as one of its terms")
-    settings = read_settings(Settings[ModelSettings], path, overrides, {"model": stored})
-    expected = parse_settings(stored)
-    asked = {key: value for key, value in settings.model if getattr(expected, key, None) != value}
-    if type(settings.model) is not type(expected) or asked:
-        raise SettingsError(
-            f"{path}: start_from gives the architecture, but model asks for "
-            + ", ".join(f"{key}={value}" for key, value in asked.items())
-            + f", which {start} has not: leave the section model out, or leave start_from out to train anew"
-        )
-    return settings
-
-
-def starting_model(settings: Settings[ModelSettings], frames: Frames, statistics: Statistics, backend: str) -> EnergyModel:
+def starting_model(settings: TrainingSettings, frames: Frames, statistics: Statistics, backend: str) -> EnergyModel:
     """The model of ``settings.start_from`` with the elements of the data, ready to be trained.
 
     Elements that it lacks are added with ``add_elements``, and else refused with a ``DataError``.
@@ -108,7 +74,7 @@ def align_energies(model: EnergyModel, frames: Frames, cutoff: float, console: C
 
 
 def prepare(
-    settings: Settings[ModelSettings], frames: Frames, statistics: Statistics, backend: str, console: Console
+    settings: TrainingSettings, frames: Frames, statistics: Statistics, backend: str, console: Console
 ) -> EnergyModel | Replaying:
     """The starting model with the energies of the data and only the chosen part trainable; with ``replay``, a second head."""
     if settings.train_only == "lora" and (settings.devices > 1 or settings.compile):
@@ -124,7 +90,7 @@ def prepare(
     return model if settings.replay is None else Replaying(model, energies_before)
 
 
-def replayed_frames(settings: Settings[ModelSettings], model: Replaying, console: Console) -> Frames:
+def replayed_frames(settings: TrainingSettings, model: Replaying, console: Console) -> Frames:
     """The frames of ``settings.replay``; ``DataError`` for elements that the model does not know."""
     assert settings.replay is not None
     frames = read_frames(settings.replay.frames, settings.replay.keys, settings.replay.units)

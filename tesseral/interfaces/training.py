@@ -26,20 +26,21 @@ from tesseral.interfaces.hessian_files import read_hessians
 from tesseral.interfaces.labelled import examine_files as examine_files
 from tesseral.interfaces.labelled import read_labelled as read_labelled
 from tesseral.interfaces.labelled import require_labels as require_labels
+from tesseral.interfaces.training_settings import TrainingSettings as TrainingSettings
 from tesseral.interfaces.uncertainty import calibrate_frames
-from tesseral.models import ModelSettings, build, cast, files
+from tesseral.models import Denoiser, build, cast, files
+from tesseral.models.dens import Denoisable
 from tesseral.models.files import Metadata
+from tesseral.physics.forces import energy_and_forces
 from tesseral.physics.selftest import Check, selftest
 from tesseral.train.checkpoints import LAST, RunFolderError, write_atomically
+from tesseral.train.denoising import denoised_prediction
 from tesseral.train.finetune import merge_corrections
 from tesseral.train.loop import FitResult, TrainingError, fit
 from tesseral.train.prediction import Predictions, evaluate, tables
 from tesseral.train.replay import Replaying, Together
 from tesseral.train.report import Movie, Report, installed_versions, write_report
-from tesseral.train.settings import Settings
-from tesseral.train.settings_file import commented_yaml
-
-TrainingSettings = Settings[ModelSettings]
+from tesseral.train.settings_file import SettingsError, commented_yaml
 
 MODEL, METRICS, REPORT, SETTINGS, SPLIT = "model.safetensors", "metrics.json", "report.html", "settings.yaml", "split.json"
 OLD_HEAD = "replay.safetensors"
@@ -99,6 +100,8 @@ def train(
         model = _new_model(settings, statistics, backend)
     else:
         model = prepare(settings, data.training, statistics, backend, console)
+    if settings.denoising is not None:
+        model = _denoiser(settings, model, statistics)
 
     console.rule("training", align="left")
     numel = sum(p.numel() for p in model.parameters())
@@ -116,6 +119,8 @@ def train(
     if isinstance(model, Replaying):
         model, old = model.separated()
         old.eval()
+    if isinstance(model, Denoiser):
+        model = model.model
     merge_corrections(model)
 
     judged = _judge(model, old, replayed, data, cutoff, console)
@@ -141,6 +146,7 @@ def _fit(
         overwrite=overwrite,
         metadata={"settings": settings.model_dump(mode="json")},
         started=started,
+        predict=energy_and_forces if settings.denoising is None else denoised_prediction,
         hessians=read_hessians(settings.data.hessians, cutoff),
     )
 
@@ -344,6 +350,18 @@ def _new_model(settings: TrainingSettings, statistics: Statistics, backend: str)
     energies = {z: statistics.atomic_energies.get(z, 0.0) for z in species}
     chosen = settings.model.model_copy(update=filled)
     return build(chosen, atomic_energies=energies, scales=scales, backend=backend, dtype=getattr(torch, settings.precision))
+
+
+def _denoiser(settings: TrainingSettings, model: torch.nn.Module, statistics: Statistics) -> Denoiser:
+    """The model with a head that learns by how much atoms were displaced."""
+    assert settings.denoising is not None
+    if not isinstance(model, Denoisable):
+        raise SettingsError(
+            f"a model of the kind {settings.model.name} cannot learn by denoising yet: leave denoising out, or choose "
+            "model.name=equiformer_v2"
+        )
+    scale = settings.denoising.force_scale or statistics.force_rms or 1.0
+    return Denoiser(model, settings.denoising.model_copy(update={"force_scale": scale}))
 
 
 def _examples(frames: Frames) -> list[ase.Atoms]:

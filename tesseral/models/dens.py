@@ -37,9 +37,12 @@ class Denoisable(Protocol):
 
 
 class DenoisingSettings(BaseModel):
-    """How structures are corrupted, and what the noise weighs in the loss; the defaults are those published for MD17."""
+    """How structures are corrupted, and what the noise weighs in the loss; the defaults are those published for MD17.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    ``force_scale`` is filled in from the training data when left out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     structures: float = Field(0.25, ge=0, le=1, description="probability that a structure is corrupted")
     atoms: float = Field(0.25, gt=0, le=1, description="probability that an atom of such a structure is displaced")
@@ -49,8 +52,8 @@ class DenoisingSettings(BaseModel):
     )
     decay_steps: int | None = Field(None, ge=1, description="steps over which the weight falls linearly to 0 (empty: it stays)")
     encode_forces: bool = Field(True, description="tell the network the forces on displaced atoms")
-    force_scale: float = Field(
-        1.0, gt=0, description="size of a typical force component, in eV/Å, by which the encoding is divided"
+    force_scale: float | None = Field(
+        None, gt=0, description="typical force component in eV/Å, by which the encoding is divided (empty: that of the data)"
     )
     hidden_channels: int = Field(16, ge=1, description="channels of the head that predicts the noise")
 
@@ -66,7 +69,8 @@ class Corruption(NamedTuple):
 class Denoiser(torch.nn.Module):
     """A model with a head that predicts displacements; called with a graph it is the model itself.
 
-    Raises ``TypeError`` for a model without the door of :class:`Denoisable` and ``ValueError`` for one without vectors.
+    Raises ``TypeError`` for a model without the door of :class:`Denoisable` and ``ValueError`` for one without vectors, or for
+    settings without ``force_scale`` where forces are encoded.
     """
 
     steps: Tensor
@@ -81,6 +85,8 @@ class Denoiser(torch.nn.Module):
         vectors = Irreps("1x1o")[0].ir
         if all(ir != vectors for _, ir in model.irreps_features):
             raise ValueError(f"noise is a vector, but the features {model.irreps_features} of the model hold none (1o)")
+        if settings.encode_forces and settings.force_scale is None:
+            raise ValueError("the encoding of forces needs settings.force_scale; `tesseral train` takes it from the data")
         self.model, self.settings = model, settings
         irreps_forces = Irreps.spherical_harmonics(model.irreps_encoding.lmax)
         factory: dict = {"dtype": model.dtype, "device": next(model.parameters()).device}
@@ -115,7 +121,7 @@ class Denoiser(torch.nn.Module):
         if self.encode is None:
             return None
         forces = torch.where(displaced[:, None], graph.labels["forces"], 0.0).to(self.encode.weight.dtype)
-        forces = forces / self.settings.force_scale
+        forces = forces / (self.settings.force_scale or 1.0)
         size = torch.linalg.vector_norm(forces, dim=1, keepdim=True)
         harmonics = spherical_harmonics(self.irreps_forces, forces, normalize=True, normalization="component")
         return self.encode(harmonics * size / math.sqrt(3))

@@ -6,7 +6,7 @@ import ase.io
 import pytest
 
 from tesseral.interfaces.training import TrainingSettings
-from tesseral.models import files
+from tesseral.models import build, files
 from tesseral.train.settings_file import read_settings
 from tests.data.made import ethanol, isolated_atoms
 from tests.interfaces.test_cli import command
@@ -32,6 +32,46 @@ def test_trains_and_predicts(name: str, tmp_path, monkeypatch) -> None:
     assert model.settings.num_neighbors > 1
     assert set(metadata.atomic_energies) == {1, 6, 8}
     assert len(ase.io.read("predicted.xyz", ":")) == 11
+
+
+EQUIFORMER = (
+    "{name: equiformer_v2, cutoff: 3.0, layers: 1, lmax: 1, mmax: 1, channels: 4, hidden_channels: 4, heads: 1, "
+    "value_channels: 4, attention_channels: 4, radial_channels: 8, activation: gate}"
+)
+
+
+def test_denoising_leaves_a_plain_model(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("train.xyz", [*ethanol(8), *isolated_atoms()])
+    Path("settings.yaml").write_text(
+        f"data: {{train: train.xyz, split: {{valid: 2}}}}\nmodel: {EQUIFORMER}\nmax_epochs: 1\ntensorboard: false\n"
+    )
+    assert command("train", "settings.yaml", "denoising={decay_steps: 10}", "--output", "run") == 0
+    model, metadata = files.load("run/model.safetensors")
+    assert metadata.settings["name"] == "equiformer_v2"
+    assert model.state_dict().keys() == build(model.settings).state_dict().keys()
+    told = (tmp_path / "run" / "settings.yaml").read_text()
+    assert "decay_steps: 10" in told
+    assert command("train", "run/settings.yaml", "--output", "run", "--resume") == 0  # nothing left to do
+    assert command("train", "settings.yaml", "--output", "run", "--resume") == 1
+    assert "denoising.decay_steps: was 10, is None" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["denoising={sigmas: 0.1}"], "unknown key 'denoising.sigmas'; did you mean 'denoising.sigma'?"),
+        (["denoising={}", "loss.forces.weight=0"], "weighs noise by the weight of the forces, which is 0"),
+        (["denoising={}", "compile=true"], "leave compile=true out, or denoising"),
+        (["denoising={}", f"model={MODELS['mace']}"], "a model of the kind mace cannot learn by denoising yet"),
+    ],
+)
+def test_what_denoising_cannot_do_is_said(words, sentence, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("train.xyz", [*ethanol(4), *isolated_atoms()])
+    Path("settings.yaml").write_text(f"data: {{train: train.xyz, split: {{valid: 2}}}}\nmodel: {EQUIFORMER}\nmax_epochs: 1\n")
+    assert command("train", "settings.yaml", *words, "--output", "run") == 1
+    assert sentence in " ".join(capsys.readouterr().err.split())
 
 
 def test_recipes_are_valid() -> None:

@@ -22,7 +22,9 @@ SETTINGS = EquiformerV2Settings(
 
 def denoiser(**changes) -> Denoiser:
     torch.manual_seed(0)
-    return Denoiser(EquiformerV2(SETTINGS, dtype=torch.float64), DenoisingSettings(**({"structures": 1.0} | changes)))
+    return Denoiser(
+        EquiformerV2(SETTINGS, dtype=torch.float64), DenoisingSettings(**({"structures": 1.0, "force_scale": 1.0} | changes))
+    )
 
 
 def labelled(count: int = 1, seed: int = 0) -> list[Graph]:
@@ -135,6 +137,29 @@ def test_a_fit_learns_the_noise(tmp_path) -> None:
     assert int(model.steps) == 30
 
 
+def test_a_resumed_run_is_the_same_run(tmp_path) -> None:
+    """Bitwise: what is corrupted depends on seed and step alone, and the weight of the noise on the steps before."""
+    frames = labelled(6)
+
+    def run(folder: str, epochs: int, resume: bool = False) -> Denoiser:
+        model = denoiser(decay_steps=10)
+        chosen = {"max_epochs": epochs, "batch_size": 2, "schedule": {"name": "constant"}, "tensorboard": False}
+        fit(
+            model, frames[:4], frames[4:], FitSettings.model_validate(chosen), tmp_path / folder, resume=resume,
+            show_progress=False, predict=denoised_prediction,
+        )  # fmt: skip
+        return model
+
+    whole = run("whole", 4)
+    run("parts", 2)
+    parts = run("parts", 4, resume=True)
+    assert int(parts.steps) == int(whole.steps) > 4
+    for (name, value), other in zip(whole.state_dict().items(), parts.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
+
+
 def test_models_without_the_door_are_refused() -> None:
     with pytest.raises(TypeError, match="irreps_encoding"):
         Denoiser(ZBL(4.0, (1, 8)), DenoisingSettings())
+    with pytest.raises(ValueError, match=r"settings\.force_scale"):
+        Denoiser(EquiformerV2(SETTINGS), DenoisingSettings())
