@@ -27,17 +27,20 @@ def to_layout(x: Float[Tensor, "*batch dim"], irreps: Irreps, source: str, targe
     """
     if source == target or x.shape[-1:] != (irreps.dim,) or not fused.available(x):
         return o3.to_layout(x, irreps, source, target)
-    transposition = _transposition(irreps, source, target)
-    if transposition is None:
+    way = transposition(irreps, source, target)
+    if way is None:
         return x
     rows = x if x.ndim == 2 else x.reshape(-1, irreps.dim)
-    y = _Layout.apply(rows, transposition)
+    y = _Layout.apply(rows, way)
     return y if x.ndim == 2 else y.reshape(x.shape)
 
 
 @functools.lru_cache(maxsize=512)
-def _transposition(irreps: Irreps, source: str, target: str) -> Transposition | None:
-    """The blocks that move, those between them merged; None where nothing moves."""
+def transposition(irreps: Irreps, source: str, target: str) -> Transposition | None:
+    """The way of rows of ``irreps`` from one layout to the other: the blocks that move, those between them merged.
+
+    None where nothing moves.
+    """
     check_layout(source)
     check_layout(target)
     blocks: list[tuple[int, int, int]] = []

@@ -1,5 +1,7 @@
 """Every rule: compiled value, gradient and second gradient against the definition; and what they do not compute."""
 
+import copy
+import pickle
 from itertools import pairwise
 
 import pytest
@@ -31,6 +33,7 @@ RULES = {
     "tanh": (*perceptron((3, 9, 20, 4), "tanh"),),
     "gate": (gate_rule(GATE, GATE._table), [(GATE.irreps_in.dim,)]),
     "by group": (_ByGroup(GROUPED, torch.arange(101) % 3), [(GROUPED.dim_in,), (3, GROUPED.weight_numel)]),
+    "by row": (_ByGroup(GROUPED, None), [(GROUPED.dim_in,), ("rows", GROUPED.weight_numel)]),
     "harmonics": (HarmonicsRule(_plan((0, 1, 2, 3, 4), True, "component")), [(3,)]),
     "homogeneous harmonics": (HarmonicsRule(_plan((5, 1, 1), False, "norm")), [(3,)]),
     "radial": (radial_rule(RADIAL, RADIAL._functions), [(3,)]),
@@ -40,7 +43,8 @@ RULES = {
 def inputs(shapes, dtype=torch.float64, rows=101):
     torch.manual_seed(0)
     first, *others = shapes
-    return [torch.randn(rows, *first, dtype=dtype), *(torch.randn(shape, dtype=dtype) for shape in others)]
+    shapes = [[rows if n == "rows" else n for n in shape] for shape in others]
+    return [torch.randn(rows, *first, dtype=dtype), *(torch.randn(shape, dtype=dtype) for shape in shapes)]
 
 
 def derivatives(function, tensors):
@@ -132,3 +136,12 @@ def test_transformations_and_forward_mode_take_the_definition():
         slope, (apply(rule, x + step * tangent) - apply(rule, x - step * tangent)) / (2 * step), rtol=0, atol=1e-7
     )
     torch.testing.assert_close(torch.func.vmap(lambda x: apply(rule, x))(x), value)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda rule: pickle.loads(pickle.dumps(rule))])
+def test_copies_of_plans_that_were_used_have_tables_of_their_own(copied):
+    rule, shapes = RULES["by group"]
+    apply(rule, *inputs(shapes))
+    numbers, original = copied(rule).plan.compiled._table, rule.plan.compiled._table
+    assert numbers._values == original._values
+    assert numbers.address == numbers._values.buffer_info()[0] != original.address

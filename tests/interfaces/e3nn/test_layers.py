@@ -1,5 +1,6 @@
 """Every layer against e3nn 0.6.0: the same seed gives the same weights, state dict, numbers and gradients."""
 
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -63,6 +64,9 @@ LAYERS = {
     "to sphere": lambda e: e.o3.ToS2Grid(4, (12, 14)),
     "activation": lambda e: e.nn.Activation("3x0e+2x0o+2x1o", [torch.nn.functional.silu, torch.tanh, None]),
     "gate": lambda e: e.nn.Gate("16x0o+3x0e", [torch.tanh, torch.abs], "32x0o", [torch.tanh], "16x1e+16x1o"),
+    "gate of several blocks": lambda e: e.nn.Gate(
+        "5x0e+3x0o", [torch.nn.functional.silu, torch.tanh], "4x0o+6x0e", [torch.tanh, torch.nn.functional.silu], "3x2e+3x1o+4x1e"
+    ),
     "gate without gates": lambda e: e.nn.Gate("16x0e", [torch.tanh], "", [], ""),
     "perceptron": lambda e: e.nn.FullyConnectedNet([8, 16, 4], torch.nn.functional.silu, 2, 3, out_act=True),
     "extract": lambda e: e.nn.ExtractIr("1e+0e+0e", "0e"),
@@ -207,20 +211,23 @@ def test_functions_of_rotations_and_permutations():
     torch.testing.assert_close(ours.flatten(1).T @ ours.flatten(1), theirs.flatten(1).T @ theirs.flatten(1))
 
 
-@pytest.mark.parametrize("second", ["25x0e", "3x0e", "20x0e+4x0o"])
-def test_products_with_the_types_of_atoms(second):
-    """Many scalars, few kinds of rows: by another way, with the same numbers, forces and derivatives of forces."""
-    ends = ("4x0e+3x1o+2x2e", second, "3x1o+6x0e+2x1o+2x1e")
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("second", ["25x0e", "3x0e", "20x0e+4x0o", "9x0e+8x0e"])
+def test_products_with_the_types_of_atoms(second, learned):
+    """Many scalars, few kinds of rows: by other ways, with the same numbers, forces and derivatives of forces."""
+    ends = ("14x0e+13x1o+12x2e", second, "13x1o+16x0e+12x1o+2x1e+9x2e")
     theirs, ours = o3.FullyConnectedTensorProduct(*ends), our_o3.FullyConnectedTensorProduct(*ends)
     ours.load_state_dict(theirs.state_dict())
     kinds = torch.randn(4, theirs.irreps_in2.dim)
     x, y = torch.randn(30, theirs.irreps_in1.dim, requires_grad=True), kinds[torch.randint(4, (30,))]
     assert (_kinds(x, y, ours.weight) is not None) == (y.shape[1] > 16)
+    y = y.requires_grad_(learned)
     found = []
     for layer in (ours, theirs):
         z = layer(x, y)
         (force,) = torch.autograd.grad(z.pow(3).sum(), x, create_graph=True)
-        found.append((z, force, *torch.autograd.grad(force.square().sum() + z.sum(), (x, layer.weight))))
+        leaves = (x, layer.weight, y) if learned else (x, layer.weight)
+        found.append((z, force, *torch.autograd.grad(force.square().sum() + z.sum(), leaves)))
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
     assert _kinds(x, torch.randn(30, 25), ours.weight) is None
@@ -232,3 +239,21 @@ def test_nothing_times_something_is_zero():
     assert tp(torch.randn(1, 2, 4), torch.randn(2, 1, 0)).equal(torch.zeros(2, 2, 4))
     with pytest.raises(AssertionError, match="is not in"):
         our_o3.TensorProduct("1o", "1o", "1o", [(0, 0, 0, "uvw", True)])
+
+
+def test_forces_and_their_derivatives_through_a_gate():
+    """By compiled code, as in training on forces; and by definition where that does not serve."""
+    make = LAYERS["gate of several blocks"]
+    theirs, ours = make(THEIRS), make(OURS)
+    assert ours._table is not None
+    x = torch.randn(4, 3, theirs.irreps_in.dim, requires_grad=True)
+    found = []
+    for layer in (ours, theirs):
+        (force,) = torch.autograd.grad(layer(x).pow(3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(force.square().sum(), x, create_graph=True)
+        found.append((force, second, *torch.autograd.grad(second.sum(), x)))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(torch.func.vmap(ours)(x), theirs(x))
+    copied = pickle.loads(pickle.dumps(ours))
+    torch.testing.assert_close(copied(x), theirs(x))

@@ -1,12 +1,13 @@
-"""Fully connected products with scalars, such as the one-hot types of atoms.
+"""Fully connected products with scalars, such as the types of atoms, one-hot or embedded.
 
-In general an outer product of channels, then a linear map. Where there are many scalars and few different rows of them, as in a
-structure of three elements in a model of 89, the scalars are contracted with the weights first, which gives each kind of row a
-linear map of its own: the cost for each row does not grow with the number of scalars.
+With few scalars an outer product of channels, then a linear map. With many, the scalars are contracted with the weights first,
+which gives each row a linear map of its own: its matrices serve all components. Where there are few different rows of scalars, as
+in a structure of three elements in a model of 89, each kind of row gets its linear map once.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +25,14 @@ from tesseral.ops.tensor_product import Instruction
 class ScalarProduct:
     """The blocks of both inputs of each path, as (offset, components, channels) and (offset, channels), and the linear maps:
     of the outer product, and of the features with the weights of one row of scalars (None if some are pseudoscalars).
+    ``scalars_first``: whether the latter is less work where each row has scalars of its own.
     """
 
     ends: tuple[tuple[tuple[int, int, int], tuple[int, int]], ...]
     shapes: tuple[tuple[int, int, int], ...]
     mixing: LinearPlan
     of_one: LinearPlan | None
+    scalars_first: bool = False
 
     def __call__(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """The product of features in layout ``ir_mul``."""
@@ -37,37 +40,47 @@ class ScalarProduct:
         if found is not None and self.of_one is not None:
             rows, kinds = found
             return linear_by_group(x, kinds, self._weights_of(rows, weight), self.of_one)
+        if self.of_one is not None and self.scalars_first and fused.available(x, y, weight) and _in_rows(x, y, weight):
+            return linear(x, self._weights_of(y, weight), self.of_one)
         pieces = []
         for (a, components, u), (b, v) in self.ends:
             block = x[..., a : a + components * u].unflatten(-1, (components, u, 1))
             pieces.append((block * y[..., None, None, b : b + v]).flatten(-3))
-        return linear(torch.cat(pieces, dim=-1) if len(pieces) > 1 else pieces[0], weight, self.mixing)
+        return linear(_joined(pieces), weight, self.mixing)
 
     def _weights_of(self, scalars: Tensor, weight: Tensor) -> Tensor:
         """The weights (rows, ...) of the linear maps that rows of scalars stand for."""
-        pieces = weight.split([math.prod(shape) for shape in self.shapes])
-        of_paths = [
-            (scalars[:, first : first + v] @ piece.view(u, v, w)).transpose(0, 1).flatten(1)
-            for piece, (u, v, w), (_, (first, _)) in zip(pieces, self.shapes, self.ends, strict=True)
-        ]
-        return torch.cat(of_paths, dim=1)
+        pieces = zip(weight.split([math.prod(shape) for shape in self.shapes]), self.shapes, self.ends, strict=True)
+        found = []
+        for (first, v), paths in itertools.groupby(pieces, lambda path: path[2][1]):  # successive ones that take the same scalars
+            matrices = [piece.view(u, v, w).transpose(0, 1).reshape(v, u * w) for piece, (u, _, w), _ in paths]
+            found.append(scalars[:, first : first + v] @ _joined(matrices))
+        return _joined(found)
+
+
+def _joined(columns: list[Tensor]) -> Tensor:
+    return torch.cat(columns, dim=-1) if len(columns) > 1 else columns[0]
 
 
 # So many scalars to a kind should make a linear map for each kind cheaper than one for the outer product; with as many kinds as
 # scalars (3) it is not, as measured.
 _SCALARS_TO_A_KIND = 4
+# How many times as long a multiply-add takes with a matrix that serves one row only, as measured.
+_MATRIX_OF_A_ROW = 4
 
 
 def _kinds(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor] | None:
     """The different rows of scalars, and which of them each row has; None where they are not few, or not to be looked at."""
     if y.requires_grad or not fused.available(x, y, weight):  # first of all: looking at a size would fix it for a tracer
         return None
-    if x.ndim != 2 or y.ndim != 2 or weight.ndim != 1 or x.shape[0] != y.shape[0]:
-        return None
-    if not y.shape[0] or y.shape[1] < _SCALARS_TO_A_KIND:
+    if not _in_rows(x, y, weight) or not y.shape[0] or y.shape[1] < _SCALARS_TO_A_KIND:
         return None
     rows, kinds = torch.unique(y, dim=0, return_inverse=True)
     return (rows, kinds) if len(rows) * _SCALARS_TO_A_KIND <= y.shape[1] else None
+
+
+def _in_rows(x: Tensor, y: Tensor, weight: Tensor) -> bool:
+    return x.ndim == y.ndim == 2 and weight.ndim == 1 and x.shape[0] == y.shape[0]
 
 
 def scalar_product(
@@ -94,4 +107,6 @@ def scalar_product(
         return ScalarProduct(ends, shapes, mixing, None)
     one = linear_plan(first, last, instructions=[(p.i_in1, p.i_out) for p in paths])
     scaled = tuple(replace(a, coefficient=b.coefficient) for a, b in zip(one.paths, mixing.paths, strict=True))
-    return ScalarProduct(ends, shapes, mixing, replace(one, paths=scaled, groups=merged_paths(scaled, first, last)))
+    one = replace(one, paths=scaled, groups=merged_paths(scaled, first, last))
+    work = [(u * w * (v + _MATRIX_OF_A_ROW * n), u * v * n * w) for (u, v, w), n in zip(shapes, dims, strict=True)]
+    return ScalarProduct(ends, shapes, mixing, one, sum(a for a, _ in work) < sum(b for _, b in work))
