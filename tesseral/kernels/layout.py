@@ -16,31 +16,64 @@ from tesseral.kernels.fused import Numbers, _threads
 
 _SCALARS = {torch.float32: "float", torch.float64: "double"}
 
-_SOURCE = """
+_DEGREES = (3, 5, 7)  # components for which there are shuffles
+
+
+def _source(scalar: str, vector_bytes: int) -> str:
+    lanes = vector_bytes // (4 if scalar == "float" else 8)
+    shuffles = [_shuffles(n, lanes, narrow) for n in _DEGREES for narrow in (True, False)]
+    cases = [
+        "\n".join(f"    case {n}: {kind}{n}(x, y, {count}); return;" for n in _DEGREES)
+        for kind, count in (("narrow", "a"), ("wide", "b"))
+    ]
+    return "\n".join([_HEAD % (scalar, vector_bytes), *shuffles, _LOOP % tuple(cases)])
+
+
+def _shuffles(components: int, lanes: int, narrow: bool) -> str:
+    """Rows (m, components) to (components, m), or back: as many vectors at a time as there are components.
+
+    The flat places of what lies in memory by channel are taken from, or put together from, all vectors, two at a time.
+    """
+    name, n, w = "narrow" if narrow else "wide", components, lanes
+    by_channel = [[divmod(lane * n + k, w) for lane in range(w)] for k in range(n)]  # vector and lane of each of component k
+    by_component = [[((k * w + lane) % n, (k * w + lane) // n) for lane in range(w)] for k in range(n)]
+    lines = [f"static void {name}{n}(const T* x, T* y, long m) {{", "  long i = 0;", f"  for (; i + {w} <= m; i += {w}) {{"]
+    source = [f"x + i * {n} + {k * w}" if narrow else f"x + {k} * m + i" for k in range(n)]
+    target = [f"y + {k} * m + i" if narrow else f"y + i * {n} + {k * w}" for k in range(n)]
+    lines += [f"    const V v{k} = *(const V*)({source[k]});" for k in range(n)]
+    for k, places in enumerate(by_channel if narrow else by_component):
+        first, *others = sorted({vector for vector, _ in places})
+        result = f"v{first}"
+        done = {first}
+        for number, other in enumerate(others):
+            chosen = []
+            for lane, (vector, at) in enumerate(places):
+                if vector == other:
+                    chosen.append(w + at)
+                else:
+                    chosen.append((at if number == 0 else lane) if vector in done else lane)
+            result = f"__builtin_shufflevector({result}, v{other}, {', '.join(map(str, chosen))})"
+            done.add(other)
+        lines.append(f"    *(V*)({target[k]}) = {result};")
+    lines += ["  }", f"  for (; i < m; ++i) for (int j = 0; j < {n}; ++j) "]
+    lines[-1] += f"y[j * m + i] = x[i * {n} + j];" if narrow else f"y[i * {n} + j] = x[j * m + i];"
+    return "\n".join([*lines, "}"])
+
+
+_HEAD = """
 #include <cstring>
-typedef SCALAR T;
+typedef %s T;
+typedef T V __attribute__((vector_size(%d), aligned(sizeof(T)), may_alias));
+"""
 
-template <int N> static void narrow(const T* x, T* y, long m) {  // (m, N) to (N, m)
-  for (int j = 0; j < N; ++j)
-    for (long i = 0; i < m; ++i) y[j * m + i] = x[i * N + j];
-}
-
-template <int N> static void wide(const T* x, T* y, long m) {  // (N, m) to (m, N)
-  for (long i = 0; i < m; ++i)
-    for (int j = 0; j < N; ++j) y[i * N + j] = x[j * m + i];
-}
-
+_LOOP = """
 static void block(const T* x, T* y, long a, long b) {  // (a, b) to (b, a)
   if (a == 1 || b == 1) { std::memcpy(y, x, sizeof(T) * a * b); return; }
-  switch (b) {
-    case 3: narrow<3>(x, y, a); return;
-    case 5: narrow<5>(x, y, a); return;
-    case 7: narrow<7>(x, y, a); return;
+  switch (b) {  // (m, components) to (components, m)
+%s
   }
   switch (a) {
-    case 3: wide<3>(x, y, b); return;
-    case 5: wide<5>(x, y, b); return;
-    case 7: wide<7>(x, y, b); return;
+%s
   }
   for (long j = 0; j < b; ++j)
     for (long i = 0; i < a; ++i) y[j * a + i] = x[i * b + j];
@@ -79,7 +112,7 @@ class Transposition:
 
 @functools.cache
 def _function(dtype: torch.dtype) -> ctypes._CFuncPtr:
-    function = cpu_build.load(_SOURCE.replace("SCALAR", _SCALARS[dtype])).tesseral_layout
+    function = cpu_build.load(_source(_SCALARS[dtype], cpu_build.target().vector_bytes)).tesseral_layout
     function.argtypes, function.restype = [ctypes.c_void_p], None
     return function
 

@@ -10,7 +10,16 @@ from tesseral.o3 import Irreps
 from tesseral.ops import layout
 from tesseral.ops.layout import to_layout
 
-IRREPS = ["4x0e+5x1o+3x2e+1x1e+2x0o+7x3o+2x5e", "1x1o+3x2e", "3x1o+1x0e+1x2e+4x1e", "2x4e+9x6e", "0x1o+2x2e", "5x0e+1x3o", ""]
+IRREPS = [
+    "4x0e+5x1o+3x2e+1x1e+2x0o+7x3o+2x5e",
+    "1x1o+3x2e",
+    "3x1o+1x0e+1x2e+4x1e",
+    "2x4e+9x6e",
+    "0x1o+2x2e",
+    "5x0e+1x3o",
+    "",
+    "33x1o+17x2e+49x3o",
+]
 WAYS = [("mul_ir", "ir_mul"), ("ir_mul", "mul_ir")]
 
 
