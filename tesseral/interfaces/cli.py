@@ -62,12 +62,36 @@ def train(
 
 
 @app.command()
-def config() -> None:
+def tensors(
+    config: Annotated[Path, typer.Argument(help="a settings file; `tesseral config tensors` prints one to start from")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in optimizer.lr=0.001")] = None,
+    output: Output = Path("tensors"),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    level_of_theory: Annotated[str, typer.Option(help="what the labels are, as in PBE0/def2-SVP; kept in the model file")] = "",
+    backend: Backend = "auto",
+) -> None:
+    """Train dipoles, polarizabilities, other tensors of your frames; `tesseral spectrum --tensors` makes intensities of them."""
+    from tesseral.interfaces.tensors import TensorTrainingSettings, learn_tensors
+    from tesseral.train.settings_file import read_settings
+
+    settings = read_settings(TensorTrainingSettings, config, overrides or ())
+    learn_tensors(settings, output, resume=resume, overwrite=overwrite, level_of_theory=level_of_theory, backend=backend)
+
+
+@app.command()
+def config(
+    of: Annotated[str, typer.Argument(help="train, for a potential, or tensors, for dipoles and their kin")] = "train",
+) -> None:
     """Print a settings file with every setting, its default and its meaning."""
+    from tesseral.interfaces.tensors import TensorTrainingSettings
     from tesseral.interfaces.training_settings import TrainingSettings
     from tesseral.train.settings_file import commented_yaml
 
-    sys.stdout.write(commented_yaml(TrainingSettings))
+    kinds: dict[str, Any] = {"train": TrainingSettings, "tensors": TensorTrainingSettings}
+    if of not in kinds:
+        raise ValueError(f"there is no command {of!r} with settings, expected train or tensors")
+    sys.stdout.write(commented_yaml(kinds[of]))
 
 
 @app.command()
@@ -123,11 +147,16 @@ def predict(
     backend: Backend = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
 ) -> None:
-    """Energies (eV), forces (eV/Å) and, for crystals, stress (eV/Å³) of structures, written as extended XYZ."""
+    """Energies (eV), forces (eV/Å) and, for crystals, stress (eV/Å³) of structures, or tensors, written as extended XYZ."""
     from tesseral.interfaces.simulation import predict_file
+    from tesseral.interfaces.tensors import predict_tensors
+    from tesseral.models.tensor import holds_tensors, load_tensor_model
 
-    potential, _ = _load(model, precision, backend)
     _check_outputs(output, model, frames, overwrite=overwrite)
+    if holds_tensors(model):
+        predict_tensors(load_tensor_model(model, backend=backend)[0], frames, output)
+        return
+    potential, _ = _load(model, precision, backend)
     predict_file(potential, frames, output)
 
 
@@ -388,13 +417,14 @@ def elastic(
     fixed_cell: Annotated[bool, typer.Option("--fixed-cell", help="relax the atoms only")] = False,
     precision: Precision = "float64",
     backend: Backend = "auto",
+    resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Elastic constants of a crystal, with the atoms clamped and relaxed, and the moduli of a polycrystal."""
     from tesseral.interfaces.elastic import elastic as run
 
     potential, _ = _load(model, precision, backend)
-    run(potential, structure, output, fmax=fmax, cell=not fixed_cell, overwrite=overwrite)
+    run(potential, structure, output, fmax=fmax, cell=not fixed_cell, resume=resume, overwrite=overwrite)
 
 
 @app.command()

@@ -17,15 +17,22 @@ from rich.table import Table
 from tesseral.data import DataError
 from tesseral.graph import build_graph
 from tesseral.interfaces.ase import Calculator
-from tesseral.interfaces.simulation import check_species, progress_bar, read_structure, write_structure
+from tesseral.interfaces.elastic_figures import elastic_figure, eos_figure
+from tesseral.interfaces.simulation import (
+    check_species,
+    crystal_formula,
+    crystal_picture,
+    progress_bar,
+    read_structure,
+    write_structure,
+)
 from tesseral.physics.elasticity import Elasticity, elasticity
 from tesseral.physics.eos import EquationOfState, equation_of_state
 from tesseral.physics.moduli import moduli, softest
 from tesseral.physics.receptive_field import device_of
 from tesseral.physics.relaxation import relax
 from tesseral.train.checkpoints import write_atomically
-from tesseral.train.figures import COLORS, label, legend, new_figure, to_svg
-from tesseral.train.report import Movie, Report, installed_versions, write_report
+from tesseral.train.report import Report, installed_versions, write_report
 
 AXES = ("xx", "yy", "zz", "yz", "xz", "xy")
 
@@ -37,25 +44,33 @@ def elastic(
     *,
     fmax: float = 1e-4,
     cell: bool = True,
+    resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
 ) -> Elasticity:
     """Elastic constants of the crystal in the last frame of ``structure``, at rest, into ``folder`` (JSON and a report).
 
     Clamped-ion and relaxed-ion constants from exact second derivatives, in the axes of the structure; with ``cell`` the cell is
-    relaxed first. Raises ``ValueError`` and its kin with a sentence for whatever a user can mend.
+    relaxed first, and with ``resume`` taken from an interrupted run. Raises ``ValueError`` and its kin with a sentence for
+    whatever a user can mend.
     """
     console = console or Console(stderr=True)
     atoms = _crystal(model, structure, fmax)
-    _prepare(folder, ("elastic.json", "relaxed.xyz", "report.html"), overwrite)
-    _relax(model, atoms, fmax, cell, console)
+    if resume and overwrite:
+        raise ValueError("--resume continues a run and --overwrite discards it; give one of them")
+    _prepare(folder, () if resume else ("elastic.json", "relaxed.xyz", "report.html"), overwrite)
+    if resume and (folder / "relaxed.xyz").exists():
+        atoms = _at_rest_before(model, folder / "relaxed.xyz")
+        console.print(f"continuing with {folder / 'relaxed.xyz'}", highlight=False, soft_wrap=True)
+    else:
+        _relax(model, atoms, fmax, cell, console)
+        write_structure(atoms, folder / "relaxed.xyz")
     with progress_bar("second derivatives") as bar:
         bar.add_task("second derivatives", total=None, note="")
         graph = build_graph(atoms, float(model.cutoff))
         found = elasticity(model, graph.to(device_of(model, graph.device)))
     stable = softest(found.relaxed) > 0
     values = _describe(found, atoms, stable)
-    write_structure(atoms, folder / "relaxed.xyz")
     write_atomically(folder / "elastic.json", json.dumps(values, indent=1).encode())
     _elastic_report(folder, structure, atoms, found, values)
     _say_constants(console, found)
@@ -146,12 +161,12 @@ def _eos_report(folder: Path, structure: Path, atoms: ase.Atoms, curve: Equation
     }
     write_atomically(folder / "eos.json", json.dumps(values, indent=1).encode())
     report = Report(
-        title=f"Equation of state of {atoms.get_chemical_formula()}",
+        title=f"Equation of state of {crystal_formula(atoms)}",
         subtitle=structure.name,
         facts=_facts(values, 6),
         versions=installed_versions(),
-        movies=[_picture(atoms)],
-        extra={"Energy and pressure": eos_figure(curve, len(atoms))},
+        movies=[crystal_picture(atoms, "The crystal at rest")],
+        leading={"Energy and pressure": eos_figure(curve, len(atoms))},
     )
     write_report(report, folder / "report.html")
 
@@ -169,7 +184,17 @@ def _facts(values: dict[str, Any], digits: int) -> dict[str, str]:
 
 
 def _earlier(model: Any, relaxed: Path, table: Path) -> tuple[ase.Atoms, list[tuple[float, float]]]:
-    """The crystal and the points of an interrupted run, which must be of this model."""
+    """The crystal and the points of an interrupted run."""
+    atoms = _at_rest_before(model, relaxed)
+    try:
+        with table.open(encoding="utf-8") as file:
+            return atoms, [(float(row["volume_A3"]), float(row["energy_eV"])) for row in csv.DictReader(file)]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{table} is not a table of volumes and energies ({error}); discard the run with --overwrite") from error
+
+
+def _at_rest_before(model: Any, relaxed: Path) -> ase.Atoms:
+    """The crystal of an interrupted run, which must be of this model."""
     atoms = read_structure(relaxed)
     before = None if atoms.calc is None else atoms.calc.results.get("energy")
     atoms.calc = Calculator(model)
@@ -179,11 +204,7 @@ def _earlier(model: Any, relaxed: Path, table: Path) -> tuple[ase.Atoms, list[tu
             f"{relaxed} has {'no energy' if before is None else f'the energy {before:.6f} eV'}, and this model gives {now:.6f}: "
             "the run is of another model; discard it with --overwrite, or name another folder"
         )
-    try:
-        with table.open(encoding="utf-8") as file:
-            return atoms, [(float(row["volume_A3"]), float(row["energy_eV"])) for row in csv.DictReader(file)]
-    except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{table} is not a table of volumes and energies ({error}); discard the run with --overwrite") from error
+    return atoms
 
 
 def _crystal(model: Any, structure: Path, fmax: float) -> ase.Atoms:
@@ -278,34 +299,20 @@ def _elastic_report(folder: Path, structure: Path, atoms: ase.Atoms, found: Elas
     facts = _facts(values["polycrystal"], 4)
     facts["stress that was left"] = f"{float(found.stress.abs().max()):.2g} GPa"
     report = Report(
-        title=f"Elastic constants of {atoms.get_chemical_formula()}",
+        title=f"Elastic constants of {crystal_formula(atoms)}",
         subtitle=structure.name,
         facts=facts,
         complaints=[{"severity": "warning", "sentence": note} for note in values["notes"]],
-        movies=[_picture(atoms)],
+        movies=[crystal_picture(atoms, "The crystal at rest")],
         versions=installed_versions(),
-        extra={
+        leading={
             "Relaxed-ion constants, GPa": _html_table(found.relaxed),
             "Clamped-ion constants, GPa": _html_table(found.clamped),
-        },
+        }
+        | (
+            {"By direction": elastic_figure(found.relaxed.cpu(), values["polycrystal"]["density_g_cm3"])}
+            if values["stable"]
+            else {}
+        ),
     )
     write_report(report, folder / "report.html")
-
-
-def eos_figure(curve: EquationOfState, atoms: int) -> str:
-    """Energy and pressure against volume, as SVG."""
-    volumes = np.linspace(curve.volumes.min(), curve.volumes.max(), 200)
-    figure, (first, second) = new_figure(2, height=3.2)
-    first.plot(volumes / atoms, 1000 * (curve(volumes) - curve.energy) / atoms, color=COLORS[0], linewidth=1.4, label="fit")
-    energies = 1000 * (curve.energies - curve.energy) / atoms
-    first.plot(curve.volumes / atoms, energies, "o", color=COLORS[1], markersize=4, label="points")
-    label(first, "Energy", "volume, Å³/atom", "above the minimum, meV/atom")
-    pressure = -np.gradient(curve(volumes), volumes) / units.GPa
-    second.plot(volumes / atoms, pressure, color=COLORS[0], linewidth=1.4)
-    label(second, "Pressure", "volume, Å³/atom", "GPa")
-    legend(first)
-    return to_svg(figure, "equation of state")
-
-
-def _picture(atoms: ase.Atoms) -> Movie:
-    return Movie("The crystal at rest", atoms.get_chemical_symbols(), atoms.positions[None], atoms.cell.array)

@@ -7,10 +7,11 @@ from typing import Any
 
 import ase
 
-from tesseral.physics.phonons import Curves
+from tesseral.interfaces.simulation import crystal_picture
+from tesseral.physics.phonons import Curves, conventional_cell
 from tesseral.physics.phonons import Path as BandPath
 from tesseral.train.figures import COLORS, INK, label, legend, new_figure, to_svg
-from tesseral.train.report import Movie, Report, installed_versions, write_report
+from tesseral.train.report import Report, installed_versions, write_report
 
 
 def write_phonon_report(
@@ -33,9 +34,9 @@ def write_phonon_report(
         facts=facts,
         checks=summary["checks"],
         complaints=[{"severity": "warning", "sentence": note} for note in summary["notes"]],
-        movies=[Movie("Primitive cell", primitive.get_chemical_symbols(), primitive.positions[None], primitive.cell.array)],
+        movies=[crystal_picture(conventional_cell(primitive), "Conventional cell")],
         versions=installed_versions(),
-        extra={"Bands and density of states": band_figure(curves, path), "Thermal properties": thermal_figure(curves)},
+        leading={"Bands and density of states": band_figure(curves, path), "Thermal properties": thermal_figure(curves)},
     )
     write_report(report, file)
 

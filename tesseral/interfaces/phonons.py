@@ -24,7 +24,7 @@ from tesseral.data import DataError
 from tesseral.graph import build_graph
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.phonon_report import write_phonon_report
-from tesseral.interfaces.simulation import check_species, progress_bar, read_structure
+from tesseral.interfaces.simulation import check_species, crystal_formula, progress_bar, read_structure
 from tesseral.physics.force_constants import ForceConstants, force_constants
 from tesseral.physics.phonons import (
     Curves,
@@ -250,7 +250,7 @@ def _checks(model: Any, constants: ForceConstants, primitive: ase.Atoms, hops: i
     ]  # fmt: skip
     return [
         {
-            "name": name, "structure": primitive.get_chemical_formula(), "value": value, "threshold": limit, "unit": unit,
+            "name": name, "structure": crystal_formula(primitive), "value": value, "threshold": limit, "unit": unit,
             "sentence": f"{sentence}: {value:.1e} {unit} (limit {limit:.0e})", "passed": value <= limit,
         }
         for name, value, limit, unit, sentence in found
@@ -275,7 +275,7 @@ def _summary(
             f"{interpolation:.3f} THz along the path; a larger --supercell brings them together"
         )
     return {
-        "formula": primitive.get_chemical_formula(),
+        "formula": crystal_formula(primitive),
         "cell": primitive.cell.cellpar().tolist(),
         "supercell": list(size),
         "receptive_field_edges": hops,

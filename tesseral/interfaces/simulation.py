@@ -30,6 +30,7 @@ from tesseral.physics.relaxation import relax
 from tesseral.physics.selftest import Check, selftest
 from tesseral.physics.uncertainty import LastLayer
 from tesseral.train.checkpoints import write_atomically
+from tesseral.train.report import Movie
 from tesseral.train.settings_file import SettingsError, validate
 
 
@@ -231,6 +232,28 @@ def write_structure(atoms: ase.Atoms, output: Path) -> None:
     text = io.StringIO()
     ase.io.write(text, kept, format="extxyz")
     write_atomically(output, text.getvalue().encode())
+
+
+def crystal_formula(atoms: ase.Atoms) -> str:
+    """The formula of a crystal as one writes it, metals first and reduced.
+
+    >>> import ase.build
+    >>> crystal_formula(ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    'NaCl'
+    """
+    return atoms.symbols.formula.reduce()[0].format("metal")
+
+
+def crystal_picture(atoms: ase.Atoms, title: str) -> Movie:
+    """A cell to look at: atoms in its faces, edges and corners are drawn on all of them."""
+    shown, inside = atoms.copy(), atoms.get_scaled_positions() % 1.0
+    inside[inside > 1 - 1e-4] = 0.0
+    images, symbols = [], []
+    for shift in np.ndindex(2, 2, 2):
+        there = (inside < 1e-4) | (np.array(shift) == 0)
+        images.append((inside + shift)[there.all(1)])
+        symbols += list(np.array(shown.get_chemical_symbols())[there.all(1)])
+    return Movie(title, symbols, (np.concatenate(images) @ atoms.cell.array)[None], atoms.cell.array)
 
 
 def progress_bar(name: str) -> Progress:

@@ -316,9 +316,9 @@ def _report(
         if modes.modes[0].infrared_intensity is not None or modes.modes[0].raman_activity is not None
         else "none: no tensor model was given; activities are those of the irreps",
     }
-    extra = {"Lines": figure, "Normal modes": _html(modes)}
+    leading = {"Lines": figure, "Normal modes": _html(modes)}
     if trajectory is not None:
-        extra["Dynamics"] = trajectory_figure(trajectory)
+        leading["Dynamics"] = trajectory_figure(trajectory)
     report = Report(
         title=f"Spectrum of {summary['formula']}",
         subtitle=structure.name,
@@ -327,7 +327,8 @@ def _report(
         complaints=[{"severity": "warning", "sentence": note} for note in summary["notes"]],
         movies=[_movie(atoms, mode) for mode in modes.modes[:ANIMATED]],
         versions=installed_versions(),
-        extra=extra,
+        leading=leading,
+        movies_title="Modes in motion",
     )
     write_report(report, folder / REPORT)
 

@@ -98,6 +98,17 @@ def sound_velocities(constants: Float[Tensor, "6 6"], density: float, direction:
     return values.clamp(min=0).sqrt()
 
 
+def young_modulus(constants: Float[Tensor, "6 6"], directions: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+    r"""Young's modulus of the crystal in GPa along unit vectors: :math:`1/E(n) = S_{ijkl}\, n_i n_j n_k n_l`.
+
+    >>> c = torch.diag(torch.tensor([4.0, 2, 1, 1, 1, 1], dtype=torch.float64))
+    >>> young_modulus(c, torch.eye(3, dtype=torch.float64)).tolist()
+    [4.0, 2.0, 1.0]
+    """
+    stress = torch.stack([directions[:, a] * directions[:, b] for a, b in VOIGT], 1)  # of a pull of 1 along each direction
+    return 1 / torch.einsum("pm,mn,pn->p", stress, torch.linalg.inv(constants), stress)
+
+
 def full_tensor(constants: Float[Tensor, "6 6"]) -> Float[Tensor, "3 3 3 3"]:
     """The tensor C_ijkl of a Voigt matrix.
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import ase
 import numpy as np
 import seekpath
+import spglib
 import torch
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
@@ -42,6 +43,17 @@ def standard_primitive(atoms: ase.Atoms, symprec: float = 1e-4) -> ase.Atoms:
     found = seekpath.get_path(_tuple(atoms), symprec=symprec)
     lattice = np.array(found["primitive_lattice"]) @ np.array(found["rotation_matrix"])
     return ase.Atoms(found["primitive_types"], scaled_positions=found["primitive_positions"], cell=lattice, pbc=True)
+
+
+def conventional_cell(atoms: ase.Atoms, symprec: float = 1e-4) -> ase.Atoms:
+    """The conventional cell of a crystal, to look at.
+
+    >>> import ase.build
+    >>> len(conventional_cell(ase.build.bulk("NaCl", "rocksalt", a=5.64)))
+    8
+    """
+    lattice, places, numbers = spglib.standardize_cell(_tuple(atoms), symprec=symprec)
+    return ase.Atoms(numbers, scaled_positions=places, cell=lattice, pbc=True)
 
 
 def standard_path(primitive: ase.Atoms, spacing: float = 0.005, symprec: float = 1e-4) -> Path:

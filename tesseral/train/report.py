@@ -68,6 +68,9 @@ class Report:
     """The settings file as text."""
     versions: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
+    leading: Mapping[str, str] = field(default_factory=dict)
+    """Sections as in ``extra`` that come before all others: what the page is about, where that is not a potential."""
+    movies_title: str = "Structure"
 
 
 def write_report(report: Report, path: str | Path) -> None:
@@ -96,7 +99,8 @@ def render(report: Report) -> str:
     errors = {name: tables(predictions) for name, predictions in report.predictions.items()}
     movies = "".join(_movie(movie) for movie in report.movies)
     sections = {
-        "Structure": f'<div class="pair">{movies}</div>' if movies else "",
+        **{title: _card(content) for title, content in report.leading.items()},
+        report.movies_title: f'<div class="pair">{movies}</div>' if movies else "",
         "Errors": _errors(errors),
         "Parity": "".join(_parity(name, predictions) for name, predictions in reversed(list(report.predictions.items()))),
         "Learning curves": _card(figures.learning_curves(report.history)) if report.history else "",

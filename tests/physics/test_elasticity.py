@@ -14,7 +14,7 @@ from tesseral.physics.eos import birch_murnaghan, equation_of_state
 from tesseral.physics.force_constants import force_constants
 from tesseral.physics.forces import energies, energy_and_forces
 from tesseral.physics.hessian import hessian
-from tesseral.physics.moduli import moduli, softest, sound_velocities
+from tesseral.physics.moduli import moduli, softest, sound_velocities, young_modulus
 from tesseral.physics.relaxation import relax
 from tesseral.physics.sparse_hessian import color, sparse_hessian
 from tesseral.physics.third_order import cubic_force_constants, hessian_derivative
@@ -120,6 +120,18 @@ def test_moduli_of_an_isotropic_solid():
     assert softest(c) == pytest.approx(mu)
     with pytest.raises(ValueError, match="not stable"):
         moduli(-c)
+
+
+def test_young_modulus_of_a_cubic_crystal():
+    # Nye, Physical Properties of Crystals (1957), p. 145: 1/E = s11 - 2 (s11 - s12 - s44/2)(n1²n2² + n2²n3² + n3²n1²).
+    c11, c12, c44 = 160.0, 60.0, 75.0
+    c = torch.diag(torch.tensor([c11 - c12] * 3 + [c44] * 3, dtype=torch.float64))
+    c[:3, :3] += c12
+    s11, s12 = (c11 + c12) / ((c11 - c12) * (c11 + 2 * c12)), -c12 / ((c11 - c12) * (c11 + 2 * c12))
+    n = torch.nn.functional.normalize(torch.tensor([[1.0, 0, 0], [1, 1, 0], [1, 1, 1], [1, 2, 3]], dtype=torch.float64))
+    squares = n**2
+    mixed = squares[:, 0] * squares[:, 1] + squares[:, 1] * squares[:, 2] + squares[:, 2] * squares[:, 0]
+    torch.testing.assert_close(young_modulus(c, n), 1 / (s11 - 2 * (s11 - s12 - 0.5 / c44) * mixed))
 
 
 def test_equation_of_state_has_the_bulk_modulus_of_the_elastic_constants():
