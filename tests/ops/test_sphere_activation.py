@@ -34,6 +34,22 @@ def test_compiled_code_agrees_with_the_definition_to_second_order(name: str) -> 
     torch.testing.assert_close(single.double(), sphere_activation(plan, x.detach()), rtol=0, atol=2e-6)
 
 
+def test_single_precision_everywhere() -> None:
+    """Value and two derivatives of the function itself, seen through the scalars, from where it vanishes to where it is x."""
+    plan = SphereActivationPlan(0, 0, 1, 1)
+    points = torch.cat([torch.linspace(-30, 30, 4001), torch.tensor([-1e30, -200.0, -88.0, 0.0, 88.0, 200.0, 1e30])])
+    found, expected = [], []
+    for dtype, into in ((torch.float32, found), (torch.float64, expected)):
+        x = torch.cat([torch.zeros_like(points), points]).to(dtype).requires_grad_()
+        y = sphere_activation(plan, x[None]) if dtype == torch.float32 else torch.nn.functional.silu(x[None, len(points) :])
+        (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), x)
+        into += [y.detach().flatten().double(), first[len(points) :].detach().double(), second[len(points) :].double()]
+    torch.testing.assert_close(found[0], expected[0], rtol=2e-7, atol=1e-7)
+    torch.testing.assert_close(found[1:], expected[1:], rtol=0, atol=1e-6)
+    assert sphere_activation(plan, torch.tensor([[0.0, torch.nan]])).isnan().all()
+
+
 def test_it_is_the_integral_over_the_sphere() -> None:
     """Against a Monte-Carlo-free quadrature: a fine grid of another kind, and harmonics by their definition."""
     lmax, plan = 2, SphereActivationPlan(2, 2, 40, 80, "degrees")
