@@ -17,8 +17,8 @@ class TrainingSettings(Settings[ModelSettings]):
 
     denoising: DenoisingSettings | None = Field(
         default=None,
-        description="displace some atoms and learn by how much, beside the rest (DeNS; docs/so2.md), for equiformer_v2: {} for "
-        "the published numbers; keys: " + ", ".join(DenoisingSettings.model_fields),
+        description="displace some atoms and learn by how much, beside the rest (DeNS; docs/so2.md); equiformer_v2, nequip: {} "
+        "for the published numbers; keys: " + ", ".join(DenoisingSettings.model_fields),
     )
 
     @model_validator(mode="after")

@@ -12,11 +12,9 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from tesseral.graph import Graph
-from tesseral.models.nequip import NequIPSettings
-from tesseral.models.tensor import Body
+from tesseral.models.nequip import Body, NequIPSettings
 from tesseral.nn import Linear
 from tesseral.nn.electrostatics import Coulomb, neutralized
-from tesseral.o3 import Irreps
 from tesseral.ops import scatter
 
 
@@ -69,7 +67,7 @@ class ChargeModel(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.species, self.cutoff = settings, tuple(settings.species), settings.cutoff
-        self.body = Body(settings, Irreps(""), backend, dtype)
+        self.body = Body(settings, backend=backend, factory={"dtype": dtype})
         self.readout = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
         self.charge_readout = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
         known = {atomic_numbers[symbol]: charge for symbol, charge in settings.reference_charges.items()}

@@ -80,7 +80,7 @@ class Denoiser(torch.nn.Module):
         if not isinstance(model, Denoisable):
             raise TypeError(
                 f"{type(model).__name__} cannot learn by denoising: it lacks describe(graph, encoding), irreps_encoding or "
-                "irreps_features (see tesseral.models.dens.Denoisable); EquiformerV2 has them"
+                "irreps_features (see tesseral.models.dens.Denoisable); EquiformerV2 and NequIP have them"
             )
         vectors = Irreps("1x1o")[0].ir
         if all(ir != vectors for _, ir in model.irreps_features):

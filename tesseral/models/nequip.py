@@ -1,9 +1,11 @@
 """NequIP: an energy as a sum over atoms of an E(3)-equivariant message-passing network."""
 
+from __future__ import annotations
+
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -19,7 +21,7 @@ from tesseral.nn import (
 from tesseral.nn.interaction import NequIPLayer
 from tesseral.nn.pair import ZBL
 from tesseral.o3 import Irreps
-from tesseral.ops import spherical_harmonics
+from tesseral.ops import scatter, spherical_harmonics
 
 
 class NequIPSettings(BaseModel):
@@ -52,6 +54,11 @@ class NequIPSettings(BaseModel):
             )
         return self.channels
 
+    def hidden(self) -> Irreps:
+        """Features between the layers."""
+        parities = [(1, -1) if self.parity else ((-1) ** l,) for l in range(self.lmax + 1)]
+        return Irreps([(n, (l, p)) for l, n in enumerate(self.degree_channels()) for p in parities[l] if n])
+
     def radial_widths(self) -> tuple[int, ...]:
         """Widths of the radial network before its last layer, whose width the convolution knows."""
         return (self.num_basis, *[self.radial_channels] * self.radial_layers)
@@ -80,26 +87,68 @@ class NequIP(SumOverAtoms):
     ) -> None:
         super().__init__(settings, atomic_energies, scales, dtype, device)
         factory: dict[str, Any] = {"dtype": dtype, "device": device}
-        channels = settings.degree_channels()
-        hidden = Irreps(
-            [(mul, (l, p)) for l, mul in enumerate(channels) for p in ((1, -1) if settings.parity else ((-1) ** l,)) if mul]
-        )
+        scalars = Irreps([(settings.degree_channels()[0], (0, 1))])
+        body = Body(settings, last=scalars, backend=backend, factory=factory)
+        self.irreps_sh, self.embedding, self.radial, self.layers = body.irreps_sh, body.embedding, body.radial, body.layers
+        self.readout = Linear(body.irreps_out, "1x0e", **factory)
+        self.zbl = ZBL(settings.cutoff, self.species) if settings.zbl else None
+        # Denoising comes in after the first layer, where vectors begin, and looks before the last, where they end.
+        self.irreps_encoding = body.layers[0].irreps_out
+        self.irreps_features = body.layers[-2 if settings.layers > 1 else -1].irreps_out
+
+    def node_energies(self, graph: Graph) -> Float[Tensor, " nodes"]:
+        """Energy of each atom, in eV, its isolated-atom energy included; only sums of them over a structure mean anything."""
+        return self._energies(atom_features(self, graph)[-1], graph)
+
+    def describe(
+        self, graph: Graph, encoding: Float[Tensor, "nodes encoding"] | None = None
+    ) -> tuple[Float[Tensor, " graphs"], Float[Tensor, "nodes features"]]:
+        """Energies and features of the atoms; ``encoding`` (``irreps_encoding``) is added to them after the first layer."""
+        features = atom_features(self, graph, encoding=encoding)
+        energies = scatter(self._energies(features[-1], graph), graph.batch, graph.num_graphs)
+        return energies, features[-2 if len(features) > 1 else -1]
+
+    def _energies(self, features: Float[Tensor, "nodes channels"], graph: Graph) -> Float[Tensor, " nodes"]:
+        species = self.embedding.index(graph.species)
+        energies = self.readout(features).squeeze(-1).to(torch.float64)
+        energies = energies * self.scales[species] + self.atomic_energies[species]
+        return energies if self.zbl is None else energies + self.zbl.node_energies(graph)
+
+
+class Body(torch.nn.Module):
+    """NequIP's layers: features of the atoms (nodes, ``irreps_out.dim``), in ``ir_mul``.
+
+    ``irreps_extra`` are features that every atom has besides its species, such as a field; ``last`` are the irreps that the last
+    layer is asked for, by default those of the others. Raises ``ValueError`` for settings without ``species`` or
+    ``num_neighbors``.
+    """
+
+    def __init__(
+        self,
+        settings: NequIPSettings,
+        *,
+        irreps_extra: Irreps | None = None,
+        last: Irreps | None = None,
+        backend: str = "auto",
+        factory: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not settings.species or settings.num_neighbors is None:
+            raise ValueError("a model needs settings.species and settings.num_neighbors; take both from the data")
+        factory, channels, hidden = factory or {}, settings.degree_channels(), settings.hidden()
         self.irreps_sh = Irreps.spherical_harmonics(settings.lmax)
-        self.embedding = SpeciesEmbedding(self.species, channels[0], **factory)
+        self.embedding = SpeciesEmbedding(settings.species, channels[0], **factory)
         basis = BesselBasis(settings.cutoff, settings.num_basis, "nequip")
         self.radial = RadialEmbedding(basis, PolynomialCutoff(settings.cutoff, settings.cutoff_power), settings.radial_knots)
-
-        irreps = Irreps([(channels[0], (0, 1))])
+        irreps = Irreps([(channels[0], (0, 1))]) + (irreps_extra or Irreps(""))
         layers = []
         for index in range(settings.layers):
-            last = index == settings.layers - 1
-            target = Irreps([(channels[0], (0, 1))]) if last else hidden
             layer = NequIPLayer(
                 irreps,
                 self.irreps_sh,
-                target,
+                last if last is not None and index == settings.layers - 1 else hidden,
                 settings.radial_widths(),
-                self.num_neighbors,
+                settings.num_neighbors,
                 attributes=channels[0] if index else 0,
                 backend=backend,
                 factory=factory,
@@ -107,29 +156,30 @@ class NequIP(SumOverAtoms):
             layers.append(layer)
             irreps = layer.irreps_out
         self.layers = torch.nn.ModuleList(layers)
-        self.readout = Linear(irreps, "1x0e", **factory)
-        self.zbl = ZBL(settings.cutoff, self.species) if settings.zbl else None
+        self.irreps_out = irreps
 
-    def node_energies(self, graph: Graph) -> Float[Tensor, " nodes"]:
-        """Energy of each atom, in eV, its isolated-atom energy included; only sums of them over a structure mean anything."""
-        edge_vectors = graph.edge_vectors()
-        species = self.embedding.index(graph.species)
-        features = self.features(edge_vectors, species, graph)
-        energies = self.readout(features).squeeze(-1).to(torch.float64)
-        energies = energies * self.scales[species] + self.atomic_energies[species]
-        if self.zbl is not None:
-            energies = energies + self.zbl.node_energies(graph)
-        return energies
+    def forward(self, graph: Graph, extra: Float[Tensor, "nodes extra"] | None = None) -> Float[Tensor, "nodes dim"]:
+        """Features of the atoms."""
+        return atom_features(self, graph, extra)[-1]
 
-    def features(
-        self, edge_vectors: Float[Tensor, "edges 3"], species: Int[Tensor, " nodes"], graph: Graph
-    ) -> Float[Tensor, "nodes channels"]:
-        """Invariant features of each atom before the readout."""
-        vectors = edge_vectors.to(self.dtype)
-        harmonics = spherical_harmonics(self.irreps_sh, vectors, normalize=True, normalization="component")
-        radial = self.radial.functions(vectors)
-        attributes = self.embedding.weight
-        x = attributes[species]
-        for layer in self.layers:
-            x = layer(x, harmonics, radial, species, attributes, graph)
-        return x
+
+def atom_features(
+    body: Body | NequIP,
+    graph: Graph,
+    extra: Float[Tensor, "nodes extra"] | None = None,
+    encoding: Float[Tensor, "nodes encoding"] | None = None,
+) -> list[Float[Tensor, "nodes dim"]]:
+    """Features of the atoms after each layer; ``extra`` comes with the species, ``encoding`` is added after the first layer."""
+    dtype = body.embedding.weight.dtype
+    vectors = graph.edge_vectors().to(dtype)
+    harmonics = spherical_harmonics(body.irreps_sh, vectors, normalize=True, normalization="component")
+    radial = body.radial.functions(vectors)
+    species, attributes = body.embedding.index(graph.species), body.embedding.weight
+    x = attributes[species] if extra is None else torch.cat([attributes[species], extra.to(dtype)], dim=1)
+    found: list[Tensor] = []
+    for layer in body.layers:
+        x = layer(x, harmonics, radial, species, attributes, graph)
+        if encoding is not None and not found:
+            x = x + encoding.to(dtype)
+        found.append(x)
+    return found
