@@ -9,6 +9,7 @@ Its derivatives are itself with the derivative's program. It has two doors:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ def multilinear(
     ``program.form.indices``. Raises ``ValueError`` for tensors that do not fit, ``BackendError`` where a named backend cannot
     run it.
     """
+    if torch.is_autocast_enabled(tensors[0].device.type):
+        tensors = _agreed(tensors)
     if torch.compiler.is_compiling():
         return tuple(torch.ops.tesseral.multilinear(program.key, list(tensors), flatten(list(maps)), list(rows), backend))
     if _plain(tensors):
@@ -38,6 +41,12 @@ def multilinear(
     if len(program.outputs) == 1 and torch.is_grad_enabled():
         dispatch.anticipate(program, tensors, backend)
     return _Multilinear.apply(program, tuple(rows), backend, *tensors, *flatten(list(maps)))
+
+
+def _agreed(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """All in the widest of their types, at least float32: under autocast matrix products hand on less, no type to sum in."""
+    widest = functools.reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
+    return [t.to(widest) for t in tensors]
 
 
 def _plain(tensors: Sequence[Tensor]) -> bool:
@@ -90,16 +99,51 @@ class _Multilinear(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple, program: Program, rows: tuple[int, ...], backend: str, *arguments: Tensor):
-        number = program.num_inputs
-        samples = []
-        for sample in range(info.batch_size):
-            chosen = [t if d is None else t.select(d, sample) for t, d in zip(arguments, in_dims[3:], strict=True)]
-            samples.append(multilinear(program, chosen[:number], unflatten(chosen[number:]), rows, backend))
-        if not samples:
-            chosen = [t if d is None else t.new_zeros(t.shape[:d] + t.shape[d + 1 :]) for t, d in zip(arguments, in_dims[3:])]
+        number, count = program.num_inputs, info.batch_size
+        front = [t if d is None else t.movedim(d, 0) for t, d in zip(arguments, in_dims[3:], strict=True)]
+        batched = [d is not None for d in in_dims[3:]]
+        if not count:
+            chosen = [t.new_zeros(t.shape[1:]) if many else t for t, many in zip(front, batched, strict=True)]
             shapes = _output_shapes(program, chosen[:number], unflatten(chosen[number:]), rows)
             return tuple(chosen[0].new_zeros((0, *shape)) for shape in shapes), (0,) * len(shapes)
+        if _foldable(program, front[:number], batched, count):
+            whole = [t if many else t.expand(count, *t.shape) for t, many in zip(front, batched, strict=True)]
+            tensors = [t if slot.index == SHARED else w.flatten(0, 1) for t, w, slot in zip(front, whole, program.input_slots)]
+            maps = [_fold(*whole[i : i + 3], n) for i, n in zip(range(number, len(whole), 3), rows, strict=True)]
+            outputs = multilinear(program, tensors, maps, [count * n for n in rows], backend)
+            return tuple(y.unflatten(0, (count, -1)) for y in outputs), (0,) * len(outputs)
+        samples = []
+        for sample in range(count):
+            chosen = [t[sample] if many else t for t, many in zip(front, batched, strict=True)]
+            samples.append(multilinear(program, chosen[:number], unflatten(chosen[number:]), rows, backend))
         return tuple(torch.stack(outputs) for outputs in zip(*samples, strict=True)), (0,) * len(program.outputs)
+
+
+_MOST_COPIES = 1 << 22
+"""Numbers of which copies are made for a batch in one call; beyond, calls for each sample are cheaper."""
+
+
+def _foldable(program: Program, tensors: Sequence[Tensor], batched: Sequence[bool], count: int) -> bool:
+    """Whether a batch can be many graphs side by side: no sample has, or sums to, a row that all items share."""
+    if any(slot.index == SHARED for slot in program.output_slots) or any(t.numel() == 0 for t in tensors):
+        return False
+    pairs = list(zip(tensors, program.input_slots, batched, strict=False))
+    if any(slot.index == SHARED and many for _, slot, many in pairs):
+        return False
+    return count * sum(t.numel() for t, slot, many in pairs if not many and slot.index != SHARED) <= _MOST_COPIES
+
+
+def _fold(index: Tensor, order: Tensor, pointers: Tensor, rows: int) -> IndexMap:
+    """One map of all samples' items to all samples' rows; arguments (samples, ...), empty for what is unknown."""
+    count, items = index.shape
+    sample = torch.arange(count, device=index.device)[:, None]
+    known = bool(pointers.shape[1])
+    ends = (pointers[:, :-1] + sample * items).flatten()
+    return IndexMap(
+        (index + sample * rows).flatten(),
+        (order + sample * items).flatten() if order.shape[1] else None,
+        torch.cat([ends, ends.new_full((1,), count * items)]) if known else None,
+    )
 
 
 def _apply(
