@@ -1,7 +1,7 @@
 """All benchmarks that this machine can run: JSON in benchmarks/results, one table in benchmarks/RESULTS.md.
 
 python -m benchmarks            # everything, about an hour
-python -m benchmarks --quick    # the main rows, about six minutes
+python -m benchmarks --quick    # the main rows, a quarter of an hour at most
 python -m benchmarks --only convolution --only spherical_harmonics
 
 Peers live in environments of their own; an interpreter that has them is named by TESSERAL_BENCH_E3NN, TESSERAL_BENCH_CUET
@@ -16,6 +16,7 @@ import argparse
 import datetime
 import importlib
 import json
+import math
 import os
 import sys
 import time
@@ -26,16 +27,20 @@ from benchmarks.environment import PEERS, Environment, absent, version
 from benchmarks.interleave import WorkerError
 from benchmarks.report import table
 
-SUITES = (
+SUITES = (  # the most important first, in case the minutes are over
     "convolution",
-    "tensor_product",
+    "nequip_steps",
     "spherical_harmonics",
     "symmetric_contraction",
-    "so2",
-    "small_sizes",
-    "nequip_steps",
+    "convolution_variants",
+    "precision",
+    "gaunt",
     "mace_steps",
+    "tensor_product",
+    "small_sizes",
+    "so2",
 )
+QUICK_MINUTES = 14.0
 FOLDER = Path(__file__).parent
 
 
@@ -46,6 +51,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, help="rounds per row: 15, or 5 with --quick")
     parser.add_argument("--seconds", type=float, help="end the rounds of a row after this long: 60, or 2 with --quick")
+    parser.add_argument("--minutes", type=float, help=f"begin no row after this long ({QUICK_MINUTES:g} with --quick)")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PATH", help="interpreter of a peer")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of results/ and RESULTS.md")
     arguments = parser.parse_args()
@@ -63,7 +69,12 @@ def main() -> None:
     start = time.perf_counter()
     machine = roofline.measure(environment.threads)
     print(json.dumps(machine), flush=True)
+    end = start + 60 * (arguments.minutes or (QUICK_MINUTES if quick else math.inf))
     for name in arguments.only or SUITES:
+        if time.perf_counter() > end:
+            print(f"{name}: left out, the {arguments.minutes or QUICK_MINUTES:g} minutes are over", flush=True)
+            continue
+        begun = time.perf_counter()
         suite = importlib.import_module(f"benchmarks.{name}")
         notes = absent(suite.PEERS)
         print(f"{suite.TITLE}\n  " + "\n  ".join(notes or ["all peers at hand"]), flush=True)
@@ -76,19 +87,24 @@ def main() -> None:
             "quick": quick,
             "machine": machine,
             "versions": {peer: version(peer) for peer in suite.PEERS},
+            "variants": getattr(suite, "VARIANTS", {}),
             "rows": rows,
         }
         try:
             for row in suite.rows(environment):
                 rows.append(row)
-                print("  " + summary(row, suite.PEERS), flush=True)
+                print("  " + summary(row, (*suite.PEERS, *record["variants"])), flush=True)
                 (results / f"{name}.json").write_text(json.dumps(record, indent=1))
+                if time.perf_counter() > end:
+                    notes.append(f"Ended after {arguments.minutes or QUICK_MINUTES:g} minutes: some rows are missing.")
+                    break
         except WorkerError as error:
             notes.append(f"The suite broke off: {error}")
             print("  " + notes[-1], file=sys.stderr, flush=True)
         if rows or notes:
             (results / f"{name}.json").write_text(json.dumps(record, indent=1))
         write(arguments.output)
+        print(f"  {time.perf_counter() - begun:.0f} s", flush=True)
     print(f"{time.perf_counter() - start:.0f} s; table in {arguments.output / 'RESULTS.md'}", flush=True)
 
 

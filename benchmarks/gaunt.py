@@ -13,14 +13,32 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from benchmarks.environment import Environment
 from tesseral.nn.gaunt import GauntTensorProduct
 from tesseral.o3 import Irreps
 from tesseral.ops import tensor_product, tensor_product_plan
+
+TITLE = "Gaunt products against Clebsch-Gordan products, channel by channel"
+NOTE = (
+    "200 rows, 32 channels, degrees 0 to L, value and first gradients; the Gaunt product on the grid, and how many times slower "
+    "the others are. *even* are the paths that a Gaunt product has too, *all* has the odd ones besides (`docs/gaunt.md`)."
+)
+PEERS: tuple[str, ...] = ()
+VARIANTS = {"fourier": "Gaunt, Fourier", "even": "Clebsch-Gordan, even", "all": "Clebsch-Gordan, all"}
+
+
+def rows(environment: Environment) -> Iterator[dict]:
+    """The rows of the suite, one for each L."""
+    torch.set_num_threads(environment.threads)
+    for lmax in (2, 3) if environment.quick else range(1, 6):
+        found = compare(lmax, 32, 200, environment.rounds)
+        others = {name: {"ratio": found[name], "ms": found[name] * found["ms"]} for name in VARIANTS}
+        yield {"problem": f"L = {lmax}", "mode": "backward", "tesseral": {"ms": found["ms"], "ratio": 1.0}, **others}
 
 
 def clebsch_gordan(lmax: int, channels: int, odd: bool) -> tuple[Callable[[Tensor, Tensor], Tensor], int]:
@@ -64,7 +82,8 @@ def compare(lmax: int, channels: int, rows: int, rounds: int) -> dict[str, float
         seconds(function, x, y)
     times = [{name: seconds(function, x, y) for name, function in functions.items()} for _ in range(rounds)]
     ratios = {name: statistics.median(t[name] / t["grid"] for t in times) for name in functions}
-    return ratios | {"even paths": paths, "all paths": more, "gaunt weights": 3 * (lmax + 1) - 2}
+    milliseconds = 1e3 * statistics.median(t["grid"] for t in times)
+    return ratios | {"ms": milliseconds, "even paths": paths, "all paths": more, "gaunt weights": 3 * (lmax + 1) - 2}
 
 
 def main() -> None:

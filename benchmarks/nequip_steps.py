@@ -27,7 +27,14 @@ SIZES = {
     "4 layers, lmax 2, 32, splines": (4, 2, 1, 32, KNOTS),
 }
 STEPS = (("train", 5), ("train", 32), ("md", 1), ("md", 7), ("md", 67))
-QUICK = (("train", 5), ("train", 32), ("md", 7))
+QUICK = (  # the size, mode and number of frames
+    ("4 layers, lmax 2, 32", "train", 5),
+    ("4 layers, lmax 2, 32", "train", 32),
+    ("4 layers, lmax 2, 32", "md", 7),
+    ("4 layers, lmax 2, 32", "md", 67),
+    ("4 layers, lmax 2, 32, splines", "train", 5),
+    ("4 layers, lmax 2, 32, splines", "train", 32),
+)
 
 
 def rows(environment: Environment) -> Iterator[dict]:
@@ -36,12 +43,12 @@ def rows(environment: Environment) -> Iterator[dict]:
     if not frames.exists():
         print("  left out: set TESSERAL_DATA to the folder of external data sets (acac/train_300K.xyz)", flush=True)
         return
-    for size, words in SIZES.items():
-        for mode, batch in QUICK if environment.quick else STEPS:
-            with environment.workers("nequip_steps.py", ("tesseral", *PEERS), mode, frames, batch, *words) as sides:
-                table = compare(sides, environment.rounds, environment.seconds)
-            problem = f"{size}, {'batch ' + str(batch) if mode == 'train' else str(15 * batch) + ' atoms'}"
-            yield {"problem": problem, "mode": mode, **table}
+    full = [(size, mode, batch) for size in SIZES for mode, batch in STEPS]
+    for size, mode, batch in QUICK if environment.quick else full:
+        with environment.workers("nequip_steps.py", ("tesseral", *PEERS), mode, frames, batch, *SIZES[size]) as sides:
+            table = compare(sides, environment.rounds, environment.seconds)
+        problem = f"{size}, {'batch ' + str(batch) if mode == 'train' else str(15 * batch) + ' atoms'}"
+        yield {"problem": problem, "mode": mode, **table}
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EXTRAS = {"times_roofline": "roofline", "extra_memory": "memory", "first_call_s": "first call, s"}
+EXTRAS = {"times_roofline": "roofline", "extra_memory": "memory", "first_call_s": "first call, s", "error": "error"}
 
 
 def table(record: dict) -> str:
@@ -19,10 +19,11 @@ def table(record: dict) -> str:
     | small | forward | 1.50 | 20.0× |
     <BLANKLINE>
     """
-    rows, versions = record["rows"], record["versions"]
+    rows, versions = record["rows"], record["versions"] | dict.fromkeys(record.get("variants", {}))
+    labels = {peer: f"{peer} {of}" for peer, of in versions.items() if of} | record.get("variants", {})
     peers = [peer for peer in versions if any(peer in row for row in rows)]
     extras = [key for key in EXTRAS if any(row.get(key) is not None for row in rows)]
-    head = ["problem", "mode", "ms", *(f"{peer} {versions[peer]}" for peer in peers), *(EXTRAS[key] for key in extras)]
+    head = ["problem", "mode", "ms", *(labels.get(peer, peer) for peer in peers), *(EXTRAS[key] for key in extras)]
     lines = [f"## {record['title']}", "", record["note"], ""]
     if record["machine"]:
         lines += [_machine(record), ""]
@@ -38,6 +39,9 @@ def _cells(row: dict, peers: list[str], extras: list[str]) -> list[str]:
     cells += [_number(row[peer]["ratio"]) + "×" if peer in row else "" for peer in peers]
     for key in extras:
         value = row.get(key)
+        if value is not None and key == "error":
+            cells.append(f"{value:.1e}")
+            continue
         cells.append("" if value is None else _number(value) + ("×" if key != "first_call_s" else ""))
     return cells
 
