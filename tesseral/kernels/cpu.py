@@ -82,7 +82,7 @@ class Kernel:
     def __init__(self, program: Program, dtype: torch.dtype, axis: str | None, splines: Splines = NO_SPLINES) -> None:
         self.program, self.dtype, self.axis, self.splines = program, dtype, axis, splines
         self._spline_inputs, self._spline_outputs = dict(splines.inputs), dict(splines.outputs)
-        text = source(program, dtype, axis, splines)
+        text = self._source()
         library = cpu_build.load(text, _started.pop(text, None))
         self._run = library.tesseral_run
         self._run.argtypes, self._run.restype = [ctypes.c_void_p], None
@@ -91,6 +91,9 @@ class Kernel:
         used = {slot.index for slot in (*program.input_slots, *program.output_slots)}
         self.used = [name in used for name in self.names]
         self.work = _work_per_item(program)
+
+    def _source(self) -> str:
+        return source(self.program, self.dtype, self.axis, self.splines)
 
     def __call__(
         self,
@@ -237,7 +240,11 @@ def anticipate(program: Program, dtype: torch.dtype, splines: Splines = NO_SPLIN
     """Begin compiling a program that will be needed soon, beside whatever runs now."""
     if not channelwise(program):
         return
-    text = source(program, dtype, cpu_source.axis_of(program), splines)
+    begin(source(program, dtype, cpu_source.axis_of(program), splines))
+
+
+def begin(text: str) -> None:
+    """Begin compiling a source that will be needed soon."""
     process = cpu_build.start(text)
     if process is not None:
         _started[text] = process

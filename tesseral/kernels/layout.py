@@ -11,59 +11,25 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tesseral.kernels import cpu_build, memory
+from tesseral.kernels import cpu_build, layout_source, memory
 from tesseral.kernels.fused import Numbers, _threads
 
 _SCALARS = {torch.float32: "float", torch.float64: "double"}
 
-_DEGREES = (3, 5, 7)  # components for which there are shuffles
-
 
 def _source(scalar: str, vector_bytes: int) -> str:
     lanes = vector_bytes // (4 if scalar == "float" else 8)
-    shuffles = [_shuffles(n, lanes, narrow) for n in _DEGREES for narrow in (True, False)]
     cases = [
-        "\n".join(f"    case {n}: {kind}{n}(x, y, {count}); return;" for n in _DEGREES)
+        "\n".join(f"    case {n}: {kind}{n}(x, y, {count}); return;" for n in layout_source.DEGREES)
         for kind, count in (("narrow", "a"), ("wide", "b"))
     ]
-    return "\n".join([_HEAD % (scalar, vector_bytes), *shuffles, _LOOP % tuple(cases)])
-
-
-def _shuffles(components: int, lanes: int, narrow: bool) -> str:
-    """Rows (m, components) to (components, m), or back: as many vectors at a time as there are components.
-
-    The flat places of what lies in memory by channel are taken from, or put together from, all vectors, two at a time.
-    """
-    name, n, w = "narrow" if narrow else "wide", components, lanes
-    by_channel = [[divmod(lane * n + k, w) for lane in range(w)] for k in range(n)]  # vector and lane of each of component k
-    by_component = [[((k * w + lane) % n, (k * w + lane) // n) for lane in range(w)] for k in range(n)]
-    lines = [f"static void {name}{n}(const T* x, T* y, long m) {{", "  long i = 0;", f"  for (; i + {w} <= m; i += {w}) {{"]
-    source = [f"x + i * {n} + {k * w}" if narrow else f"x + {k} * m + i" for k in range(n)]
-    target = [f"y + {k} * m + i" if narrow else f"y + i * {n} + {k * w}" for k in range(n)]
-    lines += [f"    const V v{k} = *(const V*)({source[k]});" for k in range(n)]
-    for k, places in enumerate(by_channel if narrow else by_component):
-        first, *others = sorted({vector for vector, _ in places})
-        result = f"v{first}"
-        done = {first}
-        for number, other in enumerate(others):
-            chosen = []
-            for lane, (vector, at) in enumerate(places):
-                if vector == other:
-                    chosen.append(w + at)
-                else:
-                    chosen.append((at if number == 0 else lane) if vector in done else lane)
-            result = f"__builtin_shufflevector({result}, v{other}, {', '.join(map(str, chosen))})"
-            done.add(other)
-        lines.append(f"    *(V*)({target[k]}) = {result};")
-    lines += ["  }", f"  for (; i < m; ++i) for (int j = 0; j < {n}; ++j) "]
-    lines[-1] += f"y[j * m + i] = x[i * {n} + j];" if narrow else f"y[i * {n} + j] = x[j * m + i];"
-    return "\n".join([*lines, "}"])
+    return "\n".join([_HEAD % (scalar, vector_bytes), layout_source.functions(lanes), _LOOP % tuple(cases)])
 
 
 _HEAD = """
 #include <cstring>
 typedef %s T;
-typedef T V __attribute__((vector_size(%d), aligned(sizeof(T)), may_alias));
+typedef T X __attribute__((vector_size(%d), aligned(sizeof(T)), may_alias));
 """
 
 _LOOP = """

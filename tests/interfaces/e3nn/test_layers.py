@@ -257,3 +257,27 @@ def test_forces_and_their_derivatives_through_a_gate():
     torch.testing.assert_close(torch.func.vmap(ours)(x), theirs(x))
     copied = pickle.loads(pickle.dumps(ours))
     torch.testing.assert_close(copied(x), theirs(x))
+
+
+def test_forces_and_their_derivatives_through_a_product_on_edges():
+    """Channels that fill vectors and that do not, degrees with and without shuffles; each gradient alone and together."""
+    irreps = o3.Irreps("4x0e+19x1o+5x1e+33x2e+2x4e")
+    ends = (irreps, o3.Irreps("0e+1o+2e"))
+    paths = [(i, j, ir) for i in range(len(irreps)) for j in range(3) for ir in irreps[i].ir * ends[1][j].ir if ir.l < 5]
+    middle = o3.Irreps([(irreps[i].mul, ir) for i, _, ir in paths])
+    found = []
+    inputs = [torch.randn(5, n, requires_grad=True) for n in (irreps.dim, 9, sum(irreps[i].mul for i, _, _ in paths))]
+    for e in (THEIRS, OURS):
+        layer = e.o3.TensorProduct(*map(str, (*ends, middle)), [(i, j, k, "uvu", True) for k, (i, j, _) in enumerate(paths)],
+                                   shared_weights=False, internal_weights=False)  # fmt: skip
+        if e is OURS:
+            assert layer._by_rows is not None
+        z = layer(*inputs)
+        forces = torch.autograd.grad(z.pow(3).sum(), inputs[:2], create_graph=True)
+        found.append((z, *forces, *torch.autograd.grad(sum(f.square().sum() for f in forces) + z.sum(), inputs)))
+        (force,) = torch.autograd.grad(layer(*inputs).pow(3).sum(), inputs[1], create_graph=True)
+        found[-1] += torch.autograd.grad(force.square().sum(), inputs[2:])
+    for b, a in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10 * float(b.detach().abs().max()))
+    for rows in (0, 1):  # of ours
+        assert torch.equal(layer(*(t[:rows] for t in inputs)), z[:rows])

@@ -14,6 +14,7 @@ from tesseral.interfaces.e3nn._pickles import take_over
 from tesseral.interfaces.e3nn.o3._irreps import Irreps
 from tesseral.interfaces.e3nn.o3._tensor_product._coefficients import Constants, convention_of, detect
 from tesseral.interfaces.e3nn.o3._tensor_product._instruction import Instruction
+from tesseral.interfaces.e3nn.o3._tensor_product._rows import RowProduct, row_program
 from tesseral.interfaces.e3nn.o3._tensor_product._scalars import scalar_product
 from tesseral.interfaces.e3nn.o3._tensor_product._visualize import visualize
 from tesseral.interfaces.e3nn.util.jit import compile_mode
@@ -104,6 +105,7 @@ class TensorProduct(nn.Module):
             self._plan = tensor_product_plan(*ends, layout="ir_mul", convention=convention, **self._arguments)
         except ValueError as mistake:  # e3nn's own kind, which code that tries out paths catches
             raise AssertionError(str(mistake)) from mistake
+        self._by_rows = row_program(self._plan)
         self._by_scalars = scalar_product(*ends, self._plan.instructions, self._arguments["shared_weights"])
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
@@ -112,6 +114,13 @@ class TensorProduct(nn.Module):
         if not self._in1_dim or not self._in2_dim:  # nothing to multiply
             rows = () if self.shared_weights or not self.weight_numel else weight.shape[:-1]
             return x.new_zeros(*torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], rows), self.irreps_out.dim)
+        if self._by_rows is not None:
+            z = RowProduct(self._by_rows, self._of_features)(x, y, weight)
+            if z is not None:
+                return z
+        return self._of_features(x, y, weight)
+
+    def _of_features(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         x = to_layout(x, self.irreps_in1, "mul_ir", "ir_mul")
         y = to_layout(y, self.irreps_in2, "mul_ir", "ir_mul")
         z = tensor_product(x, y, weight, self._plan) if self._by_scalars is None else self._by_scalars(x, y, weight)
