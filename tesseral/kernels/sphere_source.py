@@ -26,20 +26,19 @@ def emit(
     """The source for coefficients of the given ``orders`` m; ``to_ring`` and ``from_ring`` are (rings, coefficients)."""
     lanes = target.vector_bytes // (4 if real == "float" else 8)
     highest = max((abs(m) for m in orders), default=0)
-    half = [a for a in range(meridians) if 2 * a <= meridians]
+    alone = [a for a in range(meridians) if 2 * a in (0, meridians)]  # meridians that are their own mirror images come first
+    half = alone + [a for a in range(1, meridians) if 2 * a < meridians]
     angles = [2 * math.pi * a / meridians for a in half]
     cosines = [[math.cos(m * t) for m in range(highest + 1)] for t in angles]
-    sines = [[0.0 if 2 * a in (0, meridians) else math.sin(m * t) for m in range(highest + 1)] for a, t in zip(half, angles)]
-    # a meridian that is its own mirror image is visited twice, at half the weight
-    back = [[c / 2 if 2 * a in (0, meridians) else c for c in row] for a, row in zip(half, cosines)]
+    sines = [[math.sin(m * t) for m in range(highest + 1)] for t in angles]
     defines = {
         "real": real, "LANES": lanes, "BITS": "int" if real == "float" else "i64", "K": len(orders), "RINGS": len(to_ring),
-        "HALF_MERIDIANS": len(half), "ORDERS": highest + 1,
+        "ALONE": len(alone), "HALF_MERIDIANS": len(half), "ORDERS": highest + 1,
     }  # fmt: skip
     text = _SOURCE
     for name, lines in _pieces(orders, highest).items():
         text = text.replace(f"@{name}@", "\n        ".join(lines))
-    tables = {"TO": to_ring, "FROM": from_ring, "COS": cosines, "SIN": sines, "BACK": back}
+    tables = {"TO": to_ring, "FROM": from_ring, "COS": cosines, "SIN": sines}
     declared = [f"static const real {name}[] = {{{', '.join(map(repr, _flat(rows)))}}};" for name, rows in tables.items()]
     head = ["typedef long long i64;", *(f"#define {name} {value}" for name, value in defines.items())]
     silu = _short_silu() if real == "float" and target.vector_bytes == 64 else _SILU
@@ -86,13 +85,15 @@ def _pieces(orders: Sequence[int], highest: int) -> dict[str, list[str]]:
         ]
         even = " + ".join(f"COS[a * ORDERS + {m}] * {field}c{m}" for m in present if m >= 0) or "splat(0)"
         odd = " + ".join(f"SIN[a * ORDERS + {-m}] * {field}s{-m}" for m in present if m < 0) or "splat(0)"
+        pieces[f"EVEN_{field}"] = [f"V e{field} = {even};"]
         pieces[f"POINT_{field}"] = [f"V e{field} = {even}, o{field} = {odd};"]
     for out in "pq":
         pieces[f"START_{out}"] = [f"V {', '.join(f'{out}{name[m]} = splat(0)' for m in present)};"]
         pieces[f"SUM_{out}"] = [
-            f"{out}{name[m]} += {'BACK' if m >= 0 else 'SIN'}[a * ORDERS + {abs(m)}] * {'even' if m >= 0 else 'odd'}_{out};"
+            f"{out}{name[m]} += {'COS' if m >= 0 else 'SIN'}[a * ORDERS + {abs(m)}] * {'even' if m >= 0 else 'odd'}_{out};"
             for m in present
         ]
+        pieces[f"SUM_EVEN_{out}"] = [line for m, line in zip(present, pieces[f"SUM_{out}"], strict=True) if m >= 0]
         for table in ("TO", "FROM"):
             pieces[f"BACK_{out}_{table}"] = [
                 f"Y{out}[{k}] += {table}[b * K + {k}] * {out}{name[m]};" for k, m in enumerate(orders)
@@ -124,7 +125,13 @@ extern "C" void tesseral_sphere(const i64* p) {
       for (int b = 0; b < RINGS; b++) {
         @RING_f@
         @START_p@
-        for (int a = 0; a < HALF_MERIDIANS; a++) {
+        for (int a = 0; a < ALONE; a++) {
+          @EVEN_f@
+          V even_p;
+          silu(ef, even_p, d1, t1);
+          @SUM_EVEN_p@
+        }
+        for (int a = ALONE; a < HALF_MERIDIANS; a++) {
           @POINT_f@
           V s1, s2;
           silu(ef + of, s1, d1, t1); silu(ef - of, s2, d2, t2);
@@ -144,7 +151,14 @@ extern "C" void tesseral_sphere(const i64* p) {
         @RING_f@
         @RING_h@
         @START_p@
-        for (int a = 0; a < HALF_MERIDIANS; a++) {
+        for (int a = 0; a < ALONE; a++) {
+          @EVEN_f@
+          @EVEN_h@
+          silu(ef, f1, d1, t1);
+          V even_p = d1 * eh;
+          @SUM_EVEN_p@
+        }
+        for (int a = ALONE; a < HALF_MERIDIANS; a++) {
           @POINT_f@
           @POINT_h@
           silu(ef + of, f1, d1, t1); silu(ef - of, f2, d2, t2);
@@ -165,7 +179,16 @@ extern "C" void tesseral_sphere(const i64* p) {
         @RING_w@
         @START_p@
         @START_q@
-        for (int a = 0; a < HALF_MERIDIANS; a++) {
+        for (int a = 0; a < ALONE; a++) {
+          @EVEN_f@
+          @EVEN_h@
+          @EVEN_w@
+          silu(ef, f1, d1, t1);
+          V even_q = d1 * ew, even_p = t1 * eh * ew;
+          @SUM_EVEN_p@
+          @SUM_EVEN_q@
+        }
+        for (int a = ALONE; a < HALF_MERIDIANS; a++) {
           @POINT_f@
           @POINT_h@
           @POINT_w@
