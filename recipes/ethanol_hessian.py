@@ -24,6 +24,7 @@ from tesseral.physics.forces import energy_and_forces
 from tesseral.physics.hessian import hessian
 from tesseral.physics.normal_modes import normal_modes, symmetry_of
 from tesseral.physics.relaxation import relax
+from tesseral.train.energies import EnergyTask
 from tesseral.train.hessians import HessianFrame
 from tesseral.train.loop import fit
 from tesseral.train.settings import FitSettings
@@ -98,7 +99,7 @@ def main() -> None:
         begun = time.process_time()
         fit(
             model, training, validation, settings, arguments.output / name, overwrite=True, show_progress=False,
-            hessians=[frame] if weight else (),
+            task=EnergyTask(settings, hessians=[frame]),
         )  # fmt: skip
         seconds = time.process_time() - begun
         result[name] = {"cpu_seconds": seconds, **judge(model.eval().requires_grad_(False), test)}

@@ -35,6 +35,7 @@ from tesseral.models import build, parse_settings
 from tesseral.models.dens import Denoiser, DenoisingSettings
 from tesseral.train import loop, process
 from tesseral.train.denoising import denoised_prediction
+from tesseral.train.energies import EnergyTask
 from tesseral.train.prediction import evaluate
 from tesseral.train.settings import FitSettings
 
@@ -117,16 +118,16 @@ def run(name: str, seed: int, data: Path, arguments: argparse.Namespace) -> dict
     if "DeNS" in name:
         trained = Denoiser(model, DenoisingSettings(encode_forces="not encoded" not in name, force_scale=scale))
     rate = arguments.lr or RATES[name.partition(",")[0]]
-    fitting = {
+    fitting = FitSettings.model_validate({
         "loss": {"energy": {"weight": 100.0, "per_atom": True}, "forces": {"weight": 10.0}},
         "optimizer": {"name": "muon", "lr": rate},
         "schedule": {"name": "cosine", "driven_by": "time"},
         "batch_size": 5, "max_time": 60 * arguments.minutes, "seed": seed, "tensorboard": False,
-    }  # fmt: skip
+    })  # fmt: skip
     place = arguments.output / f"{name}-{seed}".replace(", ", "-").replace(" ", "-")
     result = loop.fit(
         trained, list(Graphs(training, settings.cutoff)), list(Graphs(validation, settings.cutoff)),
-        FitSettings.model_validate(fitting), place, overwrite=True, show_progress=False, predict=denoised_prediction,
+        fitting, place, overwrite=True, show_progress=False, task=EnergyTask(fitting, denoised_prediction),
     )  # fmt: skip
     if result.stopped == "signal":
         sys.exit("stopped by a signal")

@@ -366,7 +366,7 @@ def phonons(
     fmax: Annotated[float, typer.Option(help="largest force that may remain in the relaxed crystal, in eV/Å")] = 1e-4,
     fixed_cell: Annotated[bool, typer.Option("--fixed-cell", help="relax the atoms only")] = False,
     supercell: Annotated[str, typer.Option(help="for phonopy, as in '4 4 4'; empty: 20 Å in every direction")] = "",
-    born: Annotated[Path | None, typer.Option(help="phonopy's BORN file: splits longitudinal and transverse modes")] = None,
+    born: Annotated[Path | None, typer.Option(help="BORN file of phonopy, or a model of the energy in a field: LO-TO")] = None,
     temperature: Annotated[float, typer.Option(help="highest temperature of the thermal properties, in K")] = 1000.0,
     precision: Precision = "float64",
     backend: Backend = "auto",

@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import numpy as np
 import torch
 from ase.data import chemical_symbols
 from rich.console import Console
 
-from tesseral.data import DataError, Frames, Graphs, Statistics, compute_statistics, make_split, read_frames
-from tesseral.data.doctor import Complaint, DoctorSettings, examine
-from tesseral.data.doctor.structure import Duplicates
-from tesseral.data.split import Split
-from tesseral.data.statistics import find_isolated_atoms, is_isolated_atom, isolated_energies
+from tesseral.data import DataError, Frames, Graphs, Statistics, compute_statistics
+from tesseral.data.doctor import Complaint, DoctorSettings
+from tesseral.data.statistics import isolated_energies
 from tesseral.interfaces.console import say_complaints, say_errors, say_selftest
 from tesseral.interfaces.finetuning import prepare, replayed_frames
 from tesseral.interfaces.hessian_files import read_hessians
 from tesseral.interfaces.labelled import examine_files as examine_files
 from tesseral.interfaces.labelled import read_labelled as read_labelled
 from tesseral.interfaces.labelled import require_labels as require_labels
+from tesseral.interfaces.training_data import Data as Data
+from tesseral.interfaces.training_data import check_folder, examine_data, read_data
 from tesseral.interfaces.training_settings import TrainingSettings as TrainingSettings
 from tesseral.interfaces.uncertainty import calibrate_frames
 from tesseral.models import Denoiser, build, cast, files
@@ -33,8 +32,9 @@ from tesseral.models.dens import Denoisable
 from tesseral.models.files import Metadata
 from tesseral.physics.forces import energy_and_forces
 from tesseral.physics.selftest import Check, selftest
-from tesseral.train.checkpoints import LAST, RunFolderError, write_atomically
+from tesseral.train.checkpoints import write_atomically
 from tesseral.train.denoising import denoised_prediction
+from tesseral.train.energies import EnergyTask
 from tesseral.train.finetune import merge_corrections
 from tesseral.train.loop import FitResult, TrainingError, fit
 from tesseral.train.prediction import Predictions, evaluate, tables
@@ -44,17 +44,7 @@ from tesseral.train.settings_file import SettingsError, commented_yaml
 
 MODEL, METRICS, REPORT, SETTINGS, SPLIT = "model.safetensors", "metrics.json", "report.html", "settings.yaml", "split.json"
 OLD_HEAD = "replay.safetensors"
-
-
-@dataclass(frozen=True)
-class Data:
-    """Frames by their use: training, validation, and named test sets."""
-
-    training: Frames
-    validation: Frames
-    tests: dict[str, Frames]
-    isolated: Frames | None
-    split: Split | None
+FILES = (MODEL, METRICS, REPORT, SETTINGS, SPLIT, OLD_HEAD)
 
 
 @dataclass(frozen=True)
@@ -88,8 +78,8 @@ def train(
     console = console or Console(stderr=True)
     started = time.monotonic()
     console.rule("data", align="left")
-    data = data or read_data(settings, console)
-    _check_folder(folder, resume, overwrite, console)
+    data = data or read_data(settings.data, settings.atomic_energies, console)
+    check_folder(folder, FILES, resume=resume, overwrite=overwrite, console=console)
     console.print(_describe(data), highlight=False, soft_wrap=True)
     cutoff = settings.model.cutoff
     complaints = _examine(settings, data, console) if settings.data.examine else []
@@ -136,6 +126,7 @@ def _fit(
     training: Any = Graphs(data.training, cutoff)
     if replayed is not None and settings.replay is not None:
         training = Together(training, Graphs(replayed, cutoff), settings.replay.weight)
+    function = energy_and_forces if settings.denoising is None else denoised_prediction
     return fit(
         model,
         training,
@@ -146,8 +137,7 @@ def _fit(
         overwrite=overwrite,
         metadata={"settings": settings.model_dump(mode="json")},
         started=started,
-        predict=energy_and_forces if settings.denoising is None else denoised_prediction,
-        hessians=read_hessians(settings.data.hessians, cutoff),
+        task=EnergyTask(settings, function, read_hessians(settings.data.hessians, cutoff)),
     )
 
 
@@ -198,6 +188,7 @@ def _write(
         "examples": [_plain(atoms) for atoms in judged.examples],
     } | ({} if judged.uncertainty is None else {"uncertainty": judged.uncertainty})
     stored = files.save(judged.model, folder / MODEL, about)
+    (folder / OLD_HEAD).unlink(missing_ok=True)
     if judged.old is not None:
         files.save(judged.old, folder / OLD_HEAD, {"level_of_theory": "", "training": dumped})
     metrics = {
@@ -213,66 +204,6 @@ def _write(
     names = ", ".join([MODEL, *([OLD_HEAD] if judged.old is not None else []), METRICS, REPORT])
     console.print(f"written to [bold]{folder}[/bold]: {names}", highlight=False, soft_wrap=True)
     return Trained(judged.model, stored, metrics, judged.checks, folder, report)
-
-
-def read_data(settings: TrainingSettings, console: Console) -> Data:
-    """The frames that the settings name, split; ``DataError`` says what is wrong with a file."""
-    wanted = settings.data
-
-    def read(paths: Sequence[Path]) -> Frames:
-        return read_frames(list(paths), wanted.keys, wanted.units)
-
-    training = read(wanted.train)
-    alone = [i for i, frame in enumerate(training) if is_isolated_atom(frame)]
-    isolated = training.subset(alone) if alone else None
-    if wanted.isolated_atoms:
-        isolated = read(wanted.isolated_atoms)
-    elif isolated is None and settings.atomic_energies.source in ("auto", "isolated") and not settings.atomic_energies.values:
-        beside = find_isolated_atoms(wanted.train[0])
-        if beside is not None:
-            console.print(f"energies of isolated atoms are taken from {beside}", highlight=False, soft_wrap=True)
-            isolated = read([beside])
-    if len(alone) == len(training):
-        raise DataError(
-            f"{', '.join(training.files())}: all {len(alone)} frames are single atoms; name files with structures, too"
-        )
-    if alone:
-        training = training.subset(sorted(set(range(len(training))) - set(alone)))
-    if wanted.limit is not None and wanted.limit < len(training):
-        chosen = np.random.default_rng(wanted.split.seed).permutation(len(training))[: wanted.limit]
-        training = training.subset(sorted(chosen.tolist()))
-    tests = {name: read(paths) for name, paths in wanted.test.items()}
-    if wanted.validation:
-        return Data(training, read(wanted.validation), tests, isolated, None)
-    if wanted.split_file is not None:
-        split = Split.read(wanted.split_file)
-    else:
-        split = make_split(training, wanted.split)
-    try:
-        first, second, third = split.apply(training)
-    except DataError as error:
-        raise DataError(f"{wanted.split_file or 'the split'}: {error}") from None
-    if len(third):
-        tests = {"test": third, **tests}
-    return Data(first, second, tests, isolated, split)
-
-
-def examine_data(data: Data, settings: DoctorSettings) -> list[Complaint]:
-    """What the doctor says of training and validation together, and of each test set beside them."""
-    seen = data.training + data.validation
-    everything = seen if not data.tests else None
-    complaints = examine(everything or seen, settings)
-    known = {str(complaint) for complaint in complaints}
-    if data.split is None:
-        training = Duplicates(settings)
-        validation = Duplicates(settings, betrays=training, role="validation")
-        for check, frames in ((training, data.training), (validation, data.validation)):
-            for frame in frames:
-                check.see(frame)
-        complaints = [c for c in validation.conclude() if c.name == "validation-in-train"] + complaints
-    for frames in data.tests.values():
-        complaints += [c for c in examine(seen, settings, test=frames) if str(c) not in known]
-    return complaints
 
 
 def evaluate_frames(
@@ -292,25 +223,6 @@ def check_elements(model: torch.nn.Module, frames: Frames) -> None:
         if unknown:
             names = ", ".join(chemical_symbols[z] if 0 < z <= 118 else str(z) for z in unknown)
             raise DataError(f"{frame.place}: the model does not know {names}; leave such frames out, or train on them")
-
-
-def _check_folder(folder: Path, resume: bool, overwrite: bool, console: Console) -> None:
-    """Before any work: what a run leaves behind would replace nothing that somebody still wants; ``RunFolderError`` says what."""
-    if resume and overwrite:
-        raise RunFolderError("--resume continues a run and --overwrite discards it; give one of them")
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file; name a folder for the run")
-    there = [name for name in (LAST, MODEL, METRICS, REPORT, SETTINGS, SPLIT) if (folder / name).exists()]
-    if resume and LAST not in there:
-        if there:
-            raise RunFolderError(
-                f"{folder} holds {', '.join(there)}, but no checkpoint {LAST} to --resume; name another folder, or --overwrite"
-            )
-        console.print(f"note: there is nothing to resume in {folder}: a new run begins", highlight=False, soft_wrap=True)
-    elif there and not resume and not overwrite:
-        cure = "continue it with --resume, discard it with --overwrite" if LAST in there else "replace them with --overwrite"
-        what = f"a run ({', '.join(there)})" if LAST in there else ", ".join(there)
-        raise RunFolderError(f"{folder} holds {what}; {cure}, or name another folder")
 
 
 def _examine(settings: TrainingSettings, data: Data, console: Console) -> list[Complaint]:
@@ -358,7 +270,7 @@ def _denoiser(settings: TrainingSettings, model: torch.nn.Module, statistics: St
     if not isinstance(model, Denoisable):
         raise SettingsError(
             f"a model of the kind {settings.model.name} cannot learn by denoising yet: leave denoising out, or choose "
-            "model.name=equiformer_v2"
+            "model.name=equiformer_v2 or nequip"
         )
     scale = settings.denoising.force_scale or statistics.force_rms or 1.0
     return Denoiser(model, settings.denoising.model_copy(update={"force_scale": scale}))

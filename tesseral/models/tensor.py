@@ -53,6 +53,15 @@ class TensorSettings(BaseModel):
 SYMMETRIC = CartesianTensor("ij=ji", layout="ir_mul")
 
 
+def features_of(irreps: Irreps, values: Tensor) -> Tensor:
+    """Labels as features (..., irreps.dim): matrices (..., 3, 3) where the irreps are those of a symmetric tensor of rank 2.
+
+    >>> features_of(Irreps("0e+2e"), torch.eye(3))
+    tensor([1.7321, 0.0000, 0.0000, 0.0000, 0.0000, 0.0000])
+    """
+    return SYMMETRIC.from_cartesian(values) if irreps == SYMMETRIC.irreps else values
+
+
 class Body(torch.nn.Module):
     """NequIP's layers with equivariant features at the end: (nodes, irreps_out.dim), in ``ir_mul``.
 
@@ -165,7 +174,7 @@ class TensorModel(torch.nn.Module):
 
     def from_cartesian(self, name: str, values: Tensor) -> Tensor:
         """The inverse of :meth:`cartesian`, for labels."""
-        return SYMMETRIC.from_cartesian(values) if self.irreps[name] == SYMMETRIC.irreps else values
+        return features_of(self.irreps[name], values)
 
 
 class FieldEnergy(torch.nn.Module):
@@ -173,6 +182,10 @@ class FieldEnergy(torch.nn.Module):
 
     The field (V/Å) enters the first layer as a vector of every atom. The charges :math:`q_i` depend on the structure alone and
     add up to its charge, so that Born charges obey their sum rule also in ions. Energies (graphs,) in eV, float64.
+
+    Where something repeats, :math:`r_i` may be that of any image, so that :math:`q_i` is a constant of the species there (what it
+    lacks, such as charge that follows a displacement, is in :math:`e_i`): forces, Born charges and polarizability do not depend
+    on the choice, energies in a field and the polarization itself do, as they must.
     """
 
     def __init__(
@@ -188,6 +201,7 @@ class FieldEnergy(torch.nn.Module):
         self.body = Body(settings, Irreps("1x1o"), backend, dtype)
         self.readout = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
         self.charges = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
+        self.ionic = torch.nn.Parameter(torch.zeros(len(self.species), dtype=dtype))
         energies = [(atomic_energies or {}).get(z, 0.0) for z in self.species]
         self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64))
 
@@ -195,12 +209,14 @@ class FieldEnergy(torch.nn.Module):
         """Energies of the graphs in their fields, in eV."""
         field = torch.zeros_like(graph.positions) if graph.field is None else graph.field[graph.batch]
         energies = self.readout(self.body(graph, field)).squeeze(-1).to(torch.float64)
-        energies = energies + self.atomic_energies[self.body.embedding.index(graph.species)]  # type: ignore[index]
+        species = self.body.embedding.index(graph.species)
+        energies = energies + self.atomic_energies[species]  # type: ignore[index]
         total = scatter(energies, graph.batch, graph.num_graphs)
         if graph.field is None:
             return total
         charges = self.charges(self.body(graph, torch.zeros_like(field))).squeeze(-1)
-        return total - (_charge_dipole(charges, graph) * graph.field).sum(1)
+        charges = self.ionic[species] + torch.where(graph.pbc.any(1)[graph.batch], 0.0, charges)
+        return total - (_moment(charges, graph) * graph.field).sum(1)
 
 
 def _invariant(irreps: Irreps, like: Tensor) -> Tensor:
@@ -209,9 +225,14 @@ def _invariant(irreps: Irreps, like: Tensor) -> Tensor:
 
 
 def _charge_dipole(charges: Float[Tensor, " nodes"], graph: Graph) -> Float[Tensor, "graphs 3"]:
-    """Charges times positions, after an equal part of what is missing to the total charge was added to each."""
+    """The dipole of charges in something that does not repeat."""
     if bool(graph.pbc.any()):
         raise ValueError("the dipole of something that repeats has no meaning: leave out the target, or set pbc to false")
+    return _moment(charges, graph)
+
+
+def _moment(charges: Float[Tensor, " nodes"], graph: Graph) -> Float[Tensor, "graphs 3"]:
+    """Charges times positions, after an equal part of what is missing to the total charge was added to each."""
     charges = charges.to(torch.float64)
     total = charges.new_zeros(graph.num_graphs) if graph.charge is None else graph.charge.to(torch.float64)
     missing = (total - scatter(charges, graph.batch, graph.num_graphs)) / graph.nodes_per_graph().clamp(min=1)
@@ -226,6 +247,15 @@ def save_tensor_model(model: TensorModel, path: str | Path, notes: Mapping[str, 
     draft = Path(path).with_name(Path(path).name + ".part")
     draft.write_bytes(content)
     draft.replace(path)
+
+
+def holds_tensors(path: str | Path) -> bool:
+    """Whether a file is one of :func:`save_tensor_model`; no for whatever cannot be read."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def load_tensor_model(

@@ -11,7 +11,7 @@ import torch
 
 from tesseral.train.checkpoints import CheckpointError
 from tesseral.train.prediction import Graphs
-from tesseral.train.settings import FitSettings
+from tesseral.train.settings import FitSettings, RunSettings
 
 # A resumed run may change how long it goes and what it shows, and nothing that its past depends on.
 FREE_TO_CHANGE = {
@@ -65,7 +65,7 @@ def check_labels(frames: Graphs, settings: FitSettings) -> None:
             )
 
 
-def check_resume(state: dict[str, Any], settings: FitSettings, frames: Graphs, folder: Path) -> None:
+def check_resume(state: dict[str, Any], settings: RunSettings, frames: Graphs, folder: Path) -> None:
     """A run is continued with the frames and the settings it began with, except for those that may change."""
     now = dict(_leaves(settings.model_dump(mode="json")))
     before = dict(_leaves(state["settings"]))

@@ -151,6 +151,21 @@ def parity(predictions: Predictions, name: str) -> str:
     return to_svg(figure, f"parity of {name}")
 
 
+def tensor_parity(targets: Mapping[str, tuple[np.ndarray, np.ndarray]], units: Mapping[str, str], name: str) -> str:
+    """Components of tensors against their labels: target -> (labels, predictions), one panel each."""
+    figure, axes = new_figure(len(targets), height=3.5)
+    for panel, color, (target, (reference, model)) in zip(axes, COLORS * 10, targets.items()):
+        x, y = reference.ravel(), model.ravel()
+        if len(x) > MAX_POINTS:
+            chosen = np.random.default_rng(0).choice(len(x), MAX_POINTS, replace=False)
+            x, y = x[chosen], y[chosen]
+        panel.plot(x, y, ".", color=color, markersize=3, alpha=0.55, rasterized=len(x) > 400)
+        _diagonal(panel)
+        unit = f" ({units[target]})" if target in units else ""
+        label(panel, target, f"reference{unit}", f"model{unit}")
+    return to_svg(figure, f"parity of {name}")
+
+
 def _energy_parity(panel: Axes, predictions: Predictions, known: np.ndarray) -> None:
     atoms = np.maximum(predictions.atoms_per_frame, 1)
     reference = (predictions.energy_label / atoms)[known]

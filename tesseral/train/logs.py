@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,29 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tesseral.train.checkpoints import HISTORY, write_atomically
-from tesseral.train.settings import MONITORS
 
-COLUMNS = ("epoch", "step", "seconds", "lr", "train_loss", *(f"validation_{name}" for name in MONITORS))
+COLUMNS = ("epoch", "step", "seconds", "lr", "train_loss", "validation_loss")
 
 
 class Table:
     """``history.csv``: a row per epoch, flushed at once; a resumed run starts from the rows of its checkpoint."""
 
-    def __init__(self, folder: Path, rows: list[dict[str, float | int]]) -> None:
+    def __init__(self, folder: Path, rows: list[dict[str, float | int]], errors: Iterable[str]) -> None:
+        """``errors`` are the names of the errors of the validation."""
         self.path = folder / HISTORY
-        write_atomically(self.path, (",".join(COLUMNS) + "\n" + "".join(_line(row) for row in rows)).encode())
+        self.columns = (*COLUMNS, *(f"validation_{name}" for name in errors))
+        lines = "".join(_line(row, self.columns) for row in rows)
+        write_atomically(self.path, (",".join(self.columns) + "\n" + lines).encode())
 
     def add(self, row: dict[str, float | int]) -> None:
         """Appends a row."""
         with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(_line(row))
+            file.write(_line(row, self.columns))
 
 
-def _line(row: dict[str, float | int]) -> str:
+def _line(row: dict[str, float | int], columns: Sequence[str]) -> str:
     buffer = io.StringIO()
-    csv.DictWriter(buffer, COLUMNS, lineterminator="\n").writerow(row)
+    csv.DictWriter(buffer, columns, lineterminator="\n").writerow(row)
     return buffer.getvalue()
 
 
@@ -138,12 +141,16 @@ def describe(row: dict[str, float | int]) -> str:
     'epoch    3   loss 2.50e-01   lr 1.0e-02   F 81.2 meV/Å'
     """
     text = f"epoch {int(row['epoch']):4d}   loss {row['train_loss']:.2e}   lr {row['lr']:.1e}"
-    for key, name, unit in (
-        ("energy_per_atom_rmse", "E", "meV/atom"),
-        ("forces_rmse", "F", "meV/Å"),
-        ("stress_rmse", "S", "meV/Å³"),
-    ):
-        if f"validation_{key}" in row:
-            value = row[f"validation_{key}"]
-            text += f"   {name} {value:.3g} {unit}" if value < 10 else f"   {name} {value:.1f} {unit}"
-    return text
+    for key, value in row.items():
+        if not key.endswith("_rmse") or key == "validation_energy_rmse":
+            continue
+        name, unit = SHORT.get(key, (key.removeprefix("validation_").removesuffix("_rmse"), ""))
+        text += f"   {name} {value:.3g} {unit}" if value < 10 else f"   {name} {value:.1f} {unit}"
+    return text.rstrip()
+
+
+SHORT = {
+    "validation_energy_per_atom_rmse": ("E", "meV/atom"),
+    "validation_forces_rmse": ("F", "meV/Å"),
+    "validation_stress_rmse": ("S", "meV/Å³"),
+}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,17 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from tesseral.physics.forces import energy_and_forces
-from tesseral.train.admission import TrainingError, check_labels, check_resume
+from tesseral.train.admission import TrainingError, check_resume
 from tesseral.train.checkpoints import LAST, CheckpointError, load_checkpoint, locked, prepare_folder
-from tesseral.train.hessians import HessianFrame
+from tesseral.train.energies import EnergyTask
 from tesseral.train.optimizer import build_optimizer
 from tesseral.train.prediction import Graphs
-from tesseral.train.process import ForceFunction, Job, Training, steps_per_epoch
-from tesseral.train.settings import FitSettings
+from tesseral.train.process import Job, Training, steps_per_epoch
+from tesseral.train.settings import FitSettings, RunSettings
 from tesseral.train.signals import signals
+from tesseral.train.task import Task
 
-__all__ = ["FitResult", "ForceFunction", "TrainingError", "build_optimizer", "fit"]
+__all__ = ["EnergyTask", "FitResult", "TrainingError", "build_optimizer", "fit"]
 
 KEEP_BELOW = 2 * 2**30
 """Bytes of graphs that are kept in memory; larger sets are read as they go."""
@@ -56,23 +55,23 @@ def fit(
     model: torch.nn.Module,
     training: Graphs,
     validation: Graphs,
-    settings: FitSettings,
+    settings: RunSettings,
     folder: str | Path,
     *,
+    task: Task | None = None,
     resume: bool = False,
     overwrite: bool = False,
     metadata: dict[str, Any] | None = None,
     started: float | None = None,
     show_progress: bool = True,
-    predict: ForceFunction = energy_and_forces,
-    hessians: Sequence[HessianFrame] = (),
 ) -> FitResult:
     """Trains a model on graphs with labels and leaves in it the averaged weights of the lowest validation error.
 
-    ``model(graph)`` returns energies (graphs,) in eV. ``training`` and ``validation`` are sequences of single-structure graphs,
+    The ``task`` is what the model learns; none means ``EnergyTask(settings)``, for ``FitSettings`` and a ``model(graph)`` that
+    returns energies (graphs,) in eV. ``training`` and ``validation`` are sequences of single-structure graphs,
     built once and kept in memory when all of them take less than 2 GiB, else read as they go. Writes ``last.ckpt``,
     ``best.ckpt``, ``history.csv`` and TensorBoard events into ``folder``. ``max_time`` counts from ``started``, a
-    ``time.monotonic()`` (default: now). ``hessians`` are what ``loss.hessian`` is trained on.
+    ``time.monotonic()`` (default: now).
 
     Raises :class:`TrainingError` when the loss is no longer finite or the labels do not allow the loss, and
     :class:`~tesseral.train.checkpoints.RunFolderError` or ``CheckpointError`` for a folder in use, already used, or full.
@@ -80,20 +79,17 @@ def fit(
     started = time.monotonic() if started is None else started
     folder = Path(folder)
     training, validation = _kept(training), _kept(validation)
-    check_labels(training, settings)
-    if settings.loss.hessian.weight > 0 and not hessians:
-        raise TrainingError(
-            f"loss.hessian.weight is {settings.loss.hessian.weight}, but no frame comes with a Hessian; "
-            "set loss.hessian.weight=0, or name files in data.hessians"
-        )
+    if task is None:
+        if not isinstance(settings, FitSettings):
+            raise TypeError(f"{type(settings).__name__} says nothing of energies: give fit a task")
+        task = EnergyTask(settings)
+    task.check(training)
     with locked(folder):
         state = prepare_folder(folder, resume, overwrite)
         if state is not None:
             check_resume(state, settings, training, folder)
         fabric = _fabric(settings)
-        job = Job(
-            model, training, validation, settings, folder, state, metadata or {}, started, show_progress, predict, tuple(hessians)
-        )
+        job = Job(model, training, validation, settings, folder, state, metadata or {}, started, show_progress, task)
         if settings.devices == 1:
             outcome = fabric.launch(_run, job)  # type: ignore[arg-type]
         else:
@@ -117,7 +113,7 @@ def fit(
     )
 
 
-def _fabric(settings: FitSettings) -> Fabric:
+def _fabric(settings: RunSettings) -> Fabric:
     accelerator = settings.accelerator
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"

@@ -15,6 +15,7 @@ from torch import Tensor
 from tesseral.graph import Graph
 from tesseral.physics.forces import Prediction
 from tesseral.train.settings import LossSettings, TermSettings
+from tesseral.train.task import Sums
 
 QUANTITIES = ("energy", "forces", "stress")
 
@@ -25,13 +26,6 @@ class EnergyOnly(NamedTuple):
     energy: Tensor
     forces: None = None
     stress: None = None
-
-
-class Sums(NamedTuple):
-    """Error sums and label counts of each of ``QUANTITIES``: two float64 tensors of shape (3,)."""
-
-    errors: Tensor
-    counts: Tensor
 
 
 def loss_sums(prediction: Prediction | EnergyOnly, graph: Graph, settings: LossSettings) -> Sums:

@@ -20,21 +20,15 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from tesseral.graph import Graph, collate
-from tesseral.physics.forces import Prediction
 from tesseral.train.admission import TrainingError, fingerprint
 from tesseral.train.averaging import ExponentialMovingAverage
 from tesseral.train.checkpoints import BEST, LAST, load_checkpoint, save_checkpoint
-from tesseral.train.hessians import HessianFrame, drawn, hessian_loss
 from tesseral.train.logs import Bar, Scalars, Table
-from tesseral.train.losses import EnergyOnly, Sums, combine, label_counts, loss_sums
-from tesseral.train.metrics import error_sums, summarise
 from tesseral.train.optimizer import build_optimizer
 from tesseral.train.prediction import Graphs
 from tesseral.train.schedules import Schedule, progress
-from tesseral.train.settings import FitSettings
-
-ForceFunction = Callable[..., Prediction]
-"""``(model, graph, stress=, create_graph=) -> Prediction``, as :func:`tesseral.physics.forces.energy_and_forces`."""
+from tesseral.train.settings import RunSettings
+from tesseral.train.task import Sums, Task
 
 LONG_EPOCH = 600.0
 """Seconds after which a checkpoint is written in the middle of an epoch."""
@@ -47,24 +41,22 @@ class Job:
     model: torch.nn.Module
     training: Graphs
     validation: Graphs
-    settings: FitSettings
+    settings: RunSettings
     folder: Path
     state: dict[str, Any] | None
     metadata: dict[str, Any]
     started: float
     show_progress: bool
-    predict: ForceFunction
-    hessians: Sequence[HessianFrame] = ()
+    task: Task
 
 
 class Training:
     """One process of a run."""
 
     def __init__(self, fabric: Fabric, job: Job, signalled: Callable[[], bool]) -> None:
-        self.fabric, self.job, self.settings, self.signalled = fabric, job, job.settings, signalled
+        self.fabric, self.job, self.settings, self.task, self.signalled = fabric, job, job.settings, job.task, signalled
         self.rank, self.world, self.main = fabric.global_rank, fabric.world_size, fabric.is_global_zero
         self.model = job.model.to(fabric.device)
-        self.compiled: dict[bool, Any] = {}
         self.optimizer = build_optimizer(self.model, job.settings.optimizer)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.average = ExponentialMovingAverage(self.parameters, job.settings.ema_decay)
@@ -154,12 +146,12 @@ class Training:
         for parameter in self.parameters:
             parameter.grad = None
         if graph is not None:
-            sums = loss_sums(self._predict(graph, create_graph=True), graph, self.settings.loss)
-            loss = combine(sums, sums.counts if counts is None else counts, self.settings.loss)
+            sums = self.task.loss_sums(self.task.predict(self.model, graph, create_graph=True), graph)
+            loss = self.task.combine(sums, sums.counts if counts is None else counts)
             if loss.requires_grad:
                 loss.backward(inputs=self.parameters)  # not also through the geometry to the positions
             self.loss_total += loss.detach()
-        self._hessian_step()
+        self._aside()
         if self.world > 1:
             sum_gradients(self.parameters, self._sum)
         limit = self.settings.clip_gradients or math.inf
@@ -169,14 +161,11 @@ class Training:
         self.optimizer.step()
         self.average.update()
 
-    def _hessian_step(self) -> None:
-        """Adds the gradient of the Hessian's term, once energies and forces have had their share of the run."""
-        term = self.settings.loss.hessian
-        if not self.main or term.weight == 0 or self._own_progress() < term.start:
+    def _aside(self) -> None:
+        """Adds the gradient of what the task learns beside the batch."""
+        loss = self.task.aside(self.model, self._own_progress(), self.fabric.device) if self.main else None
+        if loss is None:
             return
-        frame = drawn(self.job.hessians)
-        frame = HessianFrame(frame.graph.to(self.fabric.device), frame.hessian.to(self.fabric.device))
-        loss = term.weight * hessian_loss(self.model, frame, term)
         if loss.requires_grad:
             loss.backward(inputs=self.parameters)
         self.loss_total += loss.detach()
@@ -186,20 +175,6 @@ class Training:
         torch.default_generator.manual_seed(seed)  # torch.manual_seed formats a stack trace for every kind of device
         if self.fabric.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-
-    def _predict(self, graph: Graph, create_graph: bool) -> Prediction | EnergyOnly:
-        loss = self.settings.loss
-        stress = "stress" in graph.labels and (loss.stress.weight > 0 or not create_graph)
-        forces = "forces" in graph.labels and (loss.forces.weight > 0 or not create_graph)
-        if not (forces or stress):
-            return EnergyOnly(self.job.model(graph))
-        if create_graph and self.settings.compile:
-            from tesseral.train.compiled import CompiledPrediction  # brings the tracers, which take long to import
-
-            if stress not in self.compiled:
-                self.compiled[stress] = CompiledPrediction(self.model, stress)
-            return self.compiled[stress](graph)
-        return self.job.predict(self.model, graph, stress=stress, create_graph=create_graph)
 
     def _finished(self) -> str:
         settings = self.settings
@@ -238,20 +213,20 @@ class Training:
 
     def _validate(self) -> dict[str, float | int]:
         self.model.eval()
-        device = self.fabric.device
-        errors = torch.zeros(4, 3, dtype=torch.float64, device=device)
-        sums = Sums(torch.zeros(3, dtype=torch.float64, device=device), torch.zeros(3, dtype=torch.float64, device=device))
+        parts: list[tuple[Tensor, Sums]] = []
         for graph in self._validation_batches():
-            prediction = self._predict(graph, create_graph=False)
-            errors += error_sums(prediction, graph)
-            part = loss_sums(prediction, graph, self.settings.loss)
-            sums = Sums(sums.errors + part.errors.detach(), sums.counts + part.counts)
-        everything = self._sum(torch.cat([errors.reshape(-1), sums.errors, sums.counts]))
-        errors, sums = everything[:12].reshape(4, 3).cpu(), Sums(everything[12:15].cpu(), everything[15:].cpu())
+            prediction = self.task.predict(self.model, graph, create_graph=False)
+            parts.append((self.task.error_sums(prediction, graph), self.task.loss_sums(prediction, graph)))
+        none = self.task.no_errors(self.fabric.device)
+        errors = none + sum(errors for errors, _ in parts)
+        terms = self.task.label_counts(None, self.fabric.device)
+        sums = Sums(terms + sum(part.errors.detach() for _, part in parts), terms + sum(part.counts for _, part in parts))
+        everything = self._sum(torch.cat([errors.reshape(-1), sums.errors, sums.counts])).cpu()
+        flat, totals, counts = everything.split([errors.numel(), len(terms), len(terms)])
         if not self.job.validation:
             return {}
-        loss = combine(sums, sums.counts, self.settings.loss).item()
-        return {"validation_loss": loss} | {f"validation_{key}": value for key, value in summarise(errors).items()}
+        row = {"loss": self.task.combine(Sums(totals, counts), counts).item()} | self.task.summarise(flat.view_as(errors))
+        return {f"validation_{key}": value for key, value in row.items()}
 
     def _validation_batches(self) -> Iterator[Graph]:
         if self.batches is not None:
@@ -283,7 +258,7 @@ class Training:
         if self.world > 1:
             own = [self.progress if self.main else 0.0, float(late and self.main), float(signalled)]
             shared = torch.tensor(own, dtype=torch.float64, device=self.fabric.device)
-            shared = self._sum(torch.cat([shared, label_counts(graph, self.settings.loss, self.fabric.device)]))
+            shared = self._sum(torch.cat([shared, self.task.label_counts(graph, self.fabric.device)]))
             counts = shared[3:]
             self.progress, late, signalled = shared[0].item(), bool(shared[1]), bool(shared[2])
         return counts, "signal" if signalled else "max_time" if late else ""
@@ -407,7 +382,8 @@ def _reports(training: Training) -> Iterator[tuple[Any, Any, Any]]:
         yield None, None, None
         return
     job = training.job
-    table, scalars = Table(job.folder, training.history), Scalars(job.folder, training.steps, job.settings.tensorboard)
+    errors = job.task.summarise(torch.ones_like(job.task.no_errors(torch.device("cpu"))))
+    table, scalars = Table(job.folder, training.history, errors), Scalars(job.folder, training.steps, job.settings.tensorboard)
     bar = Bar(job.show_progress)
     try:
         yield table, scalars, bar
@@ -425,6 +401,6 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter], total: Callable[[Ten
             parameter.grad = gradient.view_as(parameter)
 
 
-def steps_per_epoch(frames: int, settings: FitSettings) -> int:
+def steps_per_epoch(frames: int, settings: RunSettings) -> int:
     """How many batches an epoch has; the last may be smaller."""
     return -(-frames // settings.batch_size)

@@ -160,10 +160,9 @@ MONITORS = (
 )  # fmt: skip
 
 
-class FitSettings(Strict):
-    """How to fit: everything that ``fit`` reads."""
+class RunSettings(Strict):
+    """How to fit, whatever is learned."""
 
-    loss: LossSettings = Field(default=LossSettings(), description="what is minimised")
     optimizer: OptimizerSettings = Field(default=OptimizerSettings(), description="how")
     schedule: ScheduleSettings = Field(
         default=CosineSettings(), description="learning rate over the run; name: constant | plateau | cosine"
@@ -186,9 +185,9 @@ class FitSettings(Strict):
     )
     clip_gradients: float | None = Field(default=10.0, gt=0, description="largest norm of the gradient; null for no clipping")
     validate_every: int = Field(default=1, ge=1, description="epochs between validations")
-    monitor: Literal[MONITORS] = Field(
+    monitor: str = Field(
         default="loss", description="validation error that selects the best weights, drives plateau and early stopping"
-    )  # type: ignore[valid-type]
+    )
     early_stopping: int | None = Field(
         default=None, ge=1, description="stop after so many validations without improvement; null for never"
     )
@@ -196,9 +195,6 @@ class FitSettings(Strict):
     devices: int = Field(default=1, ge=1, description="processes (CPU) or GPUs")
     accelerator: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a CUDA device when there is one")
     tensorboard: bool = Field(default=True, description="also write TensorBoard logs")
-    compile: bool = Field(
-        default=False, description="compile the training step, minutes at the start; for long runs on a GPU, of models that trace"
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -213,7 +209,7 @@ class FitSettings(Strict):
         return values
 
     @model_validator(mode="after")
-    def _ends(self) -> FitSettings:
+    def _ends(self) -> RunSettings:
         schedule = self.schedule
         if isinstance(schedule, CosineSettings):
             if schedule.driven_by == "time" and self.max_time is None:
@@ -225,6 +221,18 @@ class FitSettings(Strict):
                     "schedule.driven_by is 'epochs', but max_epochs is not set; set max_epochs, or schedule.driven_by=time"
                 )
         return self
+
+
+class FitSettings(RunSettings):
+    """How to fit energies and their derivatives."""
+
+    loss: LossSettings = Field(default=LossSettings(), description="what is minimised")
+    monitor: Literal[MONITORS] = Field(
+        default="loss", description="validation error that selects the best weights, drives plateau and early stopping"
+    )  # type: ignore[valid-type]
+    compile: bool = Field(
+        default=False, description="compile the training step, minutes at the start; for long runs on a GPU, of models that trace"
+    )
 
 
 class DataSettings(Strict):

@@ -227,7 +227,9 @@ def _resolve(settings_class: type[BaseModel], location: tuple) -> tuple[list[str
             keys.append(str(part))
             if last:
                 return keys, model
-            candidates = _models_in(fields[str(part)].annotation)
+            annotation = fields[str(part)].annotation
+            of_a_mapping = get_args(annotation)[1] if get_origin(annotation) is dict else annotation  # its key comes next
+            candidates = _models_in(of_a_mapping)
             model = candidates[0] if candidates else None
             inside_field = True
         elif keys and isinstance(part, str) and re.match(MEMBER, part):

@@ -1,15 +1,164 @@
-"""One loss for tensors of any irreps: masked, and every irrep of a target counted by itself."""
+"""Learning tensors of any irreps: one loss, masked, in which every irrep of a target counts by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tesseral.graph import Graph
 from tesseral.o3 import Irreps
+from tesseral.train.admission import TrainingError
+from tesseral.train.prediction import Graphs
+from tesseral.train.task import Sums
+
+
+class Answer(NamedTuple):
+    """A target: what the model says and what the label is, as features (rows, dim), and their difference in components."""
+
+    predicted: Tensor
+    label: Tensor
+    mask: Tensor
+    error: Tensor
+
+
+class TensorTask:
+    r"""Learns targets by name with the weights :math:`w_t` of their squared errors, in the units of the labels.
+
+    ``model(graph)`` gives targets by name as features (rows, dim), and ``model.cartesian(name, features)`` and
+    ``model.from_cartesian(name, labels)`` go to the components of the labels and back, as those of
+    :class:`tesseral.models.tensor.TensorModel`. The loss is that of :func:`typed_loss`, with the weights of the frames; errors
+    are reported per component of the label (``dipole_rmse``).
+    """
+
+    def __init__(self, irreps: Mapping[str, Any], weights: Mapping[str, float]) -> None:
+        self.irreps = {name: Irreps(kinds) for name, kinds in irreps.items()}
+        self.weights = dict(weights)
+
+    def check(self, frames: Graphs) -> None:
+        """Raises ``TrainingError`` for a target that no frame has."""
+        if len(frames) == 0:
+            raise TrainingError("there are no training frames")
+        found = sorted({key for index in range(len(frames)) for key in frames[index].labels})
+        for name in self.irreps:
+            if name not in found:
+                raise TrainingError(
+                    f"no training frame has the target {name!r} (found: {', '.join(found) or 'no labels'}); name its key in "
+                    f"data.keys, as in data.keys.extra={{{name}: KEY}}, or leave the target out"
+                )
+
+    def predict(self, model: Any, graph: Graph, *, create_graph: bool) -> dict[str, Answer]:
+        found, answers = model(graph), {}
+        for name in self.irreps:
+            if name not in graph.labels:
+                continue
+            predicted, given = found[name], graph.labels[name].to(torch.float64)
+            mask = graph.masks.get(name)
+            mask = (
+                torch.ones(len(given), dtype=torch.bool, device=given.device)
+                if mask is None
+                else mask.reshape(len(given), -1).all(1)
+            )
+            label = model.from_cartesian(name, given)
+            error = model.cartesian(name, predicted.detach() - torch.where(mask[:, None], label.reshape(predicted.shape), 0.0))
+            answers[name] = Answer(predicted, label.reshape(predicted.shape), mask, error)
+        return answers
+
+    def loss_sums(self, prediction: Mapping[str, Answer], graph: Graph) -> Sums:
+        errors, counts = [], []
+        for name, kinds in self.irreps.items():
+            if name not in prediction:
+                errors.append(torch.zeros(len(kinds), dtype=torch.float64, device=graph.positions.device))
+                counts.append(errors[-1])
+                continue
+            answer = prediction[name]
+            weight = graph.weight
+            if weight is not None and len(answer.mask) == graph.num_nodes != graph.num_graphs:
+                weight = weight[graph.batch]
+            sums = typed_sums(answer.predicted, answer.label, answer.mask, kinds, weight)
+            errors.append(sums.errors)
+            counts.append(sums.counts)
+        return Sums(torch.cat(errors), torch.cat(counts))
+
+    def label_counts(self, graph: Graph | None, device: torch.device) -> Tensor:
+        counts = []
+        for name, kinds in self.irreps.items():
+            known = 0.0
+            if graph is not None and name in graph.labels:
+                rows = len(graph.labels[name])
+                mask = graph.masks.get(name)
+                known = float(rows if mask is None else mask.reshape(rows, -1).all(1).sum())
+            counts.append(torch.full((len(kinds),), known, dtype=torch.float64, device=device))
+        return torch.cat(counts)
+
+    def combine(self, sums: Sums, counts: Tensor) -> Tensor:
+        weights = [self.weights[name] for name, kinds in self.irreps.items() for _ in kinds]
+        return (torch.tensor(weights, dtype=torch.float64, device=counts.device) * sums.errors / counts.clamp(min=1)).sum()
+
+    def aside(self, model: torch.nn.Module, progress: float, device: torch.device) -> Tensor | None:
+        return None
+
+    def error_sums(self, prediction: Mapping[str, Answer], graph: Graph) -> Tensor:
+        rows = self.no_errors(graph.device)
+        for index, name in enumerate(self.irreps):
+            if name in prediction:
+                error = prediction[name].error[prediction[name].mask]
+                rows[index] = torch.stack([error.abs().sum(), error.square().sum(), error.new_tensor(error.numel())])
+        return rows
+
+    def no_errors(self, device: torch.device) -> Tensor:
+        return torch.zeros(len(self.irreps), 3, dtype=torch.float64, device=device)
+
+    def summarise(self, sums: Tensor) -> dict[str, float]:
+        result: dict[str, float] = {}
+        for name, (size, square, count) in zip(self.irreps, sums.tolist(), strict=True):
+            if count:
+                result |= {f"{name}_mae": size / count, f"{name}_rmse": (square / count) ** 0.5}
+        return result
+
+
+class TargetStatistics(NamedTuple):
+    """What is to be expected of a target: what each species adds to its invariant parts, and the size of the rest."""
+
+    references: Float[Tensor, "species dim"]
+    scale: float
+
+
+def target_statistics(
+    labels: Float[Tensor, "rows dim"], counts: Float[Tensor, "rows species"], irreps: Irreps
+) -> TargetStatistics:
+    """A least-squares fit of the invariant parts by the species, ``counts`` being how many of each a row has.
+
+    >>> labels = torch.tensor([[2.0], [4.0], [6.1]], dtype=torch.float64)
+    >>> counts = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
+    >>> round(target_statistics(labels, counts, Irreps("0e")).references.item(), 2)
+    2.02
+    """
+    invariant = torch.cat([torch.full((mul * ir.dim,), float(ir.l == 0 and ir.p == 1)) for mul, ir in irreps]).bool()
+    references = labels.new_zeros(counts.shape[1], irreps.dim)
+    if invariant.any():  # gelsd gives the smallest solution, where compositions do not tell the species apart
+        references[:, invariant] = torch.linalg.lstsq(counts, labels[:, invariant], driver="gelsd").solution
+    rest = (labels - counts @ references).square().mean().sqrt().item()
+    size = labels.square().mean().sqrt().item()
+    return TargetStatistics(references, rest if rest > 1e-6 * size else size or 1.0)
+
+
+def typed_sums(
+    predicted: Float[Tensor, "rows dim"],
+    label: Float[Tensor, "rows dim"],
+    mask: Bool[Tensor, " rows"],
+    irreps: Irreps,
+    weight: Float[Tensor, " rows"] | None = None,
+) -> Sums:
+    r"""Of each irrep k the sum :math:`\sum_r w_r \|\Delta_{rk}\|^2 / \dim k` over known rows r, and how many there are."""
+    error = masked_error(predicted, label, mask).square()
+    if weight is not None:
+        error = error * weight.to(error.dtype)[:, None]
+    sums = [block.sum() / (mul * ir.dim) for block, (mul, ir) in zip(_blocks(error, irreps), irreps, strict=True)]
+    return Sums(torch.stack(sums), mask.sum().to(torch.float64).expand(len(sums)))
 
 
 def typed_loss(
@@ -42,10 +191,8 @@ def typed_loss(
                 f"{name!r} is {kinds} of dimension {kinds.dim}, but the prediction has shape {tuple(value.shape)} "
                 f"and the label {tuple(label.shape)}: give both as features (rows, {kinds.dim})"
             )
-        error = masked_error(value, label, mask).square()
-        count = mask.sum().clamp(min=1)
-        parts = [block.sum() / (count * mul * ir.dim) for block, (mul, ir) in zip(_blocks(error, kinds), kinds, strict=True)]
-        total = total.to(value.device) + weight * torch.stack(parts).sum()
+        sums = typed_sums(value, label, mask, kinds)
+        total = total.to(value.device) + weight * (sums.errors / sums.counts.clamp(min=1)).sum()
     return total
 
 

@@ -8,9 +8,11 @@ from tesseral.graph import Graph, build_graph, collate
 from tesseral.groups.equivariance import Cartesian, Positions, equivariance_error
 from tesseral.models.dens import Denoiser, DenoisingSettings
 from tesseral.models.equiformer_v2 import EquiformerV2, EquiformerV2Settings
+from tesseral.models.nequip import NequIP, NequIPSettings
 from tesseral.nn.pair import ZBL
 from tesseral.physics.forces import energy_and_forces
 from tesseral.train.denoising import denoised_prediction
+from tesseral.train.energies import EnergyTask
 from tesseral.train.loop import fit
 from tesseral.train.settings import FitSettings
 
@@ -111,8 +113,25 @@ def test_the_encoding_turns_with_the_forces_and_is_zero_elsewhere() -> None:
     assert denoiser(encode_forces=False).encoding(graph, displaced) is None
 
 
-def test_the_predicted_noise_turns_with_the_structure() -> None:
-    (graph,), model = labelled(), denoiser()
+def by_nequip() -> Denoiser:
+    torch.manual_seed(0)
+    settings = NequIPSettings(cutoff=3.0, layers=3, lmax=1, channels=4, radial_channels=8, species=(1, 6, 8), num_neighbors=6.0)
+    return Denoiser(NequIP(settings, dtype=torch.float64), DenoisingSettings(structures=1.0, force_scale=1.0))
+
+
+@pytest.mark.parametrize("made", [denoiser, by_nequip])
+def test_the_encoding_is_heard_and_adds_nothing_to_the_rest(made) -> None:
+    (graph,), model = labelled(), made()
+    energy, _ = model.model.describe(graph)
+    torch.testing.assert_close(energy, model(graph), rtol=0, atol=1e-12)
+    nobody = torch.zeros(6, dtype=torch.bool)
+    torch.testing.assert_close(model.model.describe(graph, model.encoding(graph, nobody))[0], energy, rtol=0, atol=1e-12)
+    assert (model.model.describe(graph, model.encoding(graph, ~nobody))[0] - energy).abs().item() > 1e-4
+
+
+@pytest.mark.parametrize("made", [denoiser, by_nequip])
+def test_the_predicted_noise_turns_with_the_structure(made) -> None:
+    (graph,), model = labelled(), made()
     found = equivariance_error(
         lambda r: model.denoise(model.model.describe(graph.replace(positions=r))[1]),
         Positions(),
@@ -131,7 +150,8 @@ def test_a_fit_learns_the_noise(tmp_path) -> None:
         | {"loss": {"energy": {"weight": 0.0}, "forces": {"weight": 1.0}}, "validate_every": 30}
     )
     model = denoiser(atoms=1.0, noise_weight=1.0, sigma=0.2)
-    result = fit(model, frames, frames[:1], chosen, tmp_path, show_progress=False, predict=denoised_prediction)
+    task = EnergyTask(chosen, denoised_prediction)
+    result = fit(model, frames, frames[:1], chosen, tmp_path, show_progress=False, task=task)
     losses = [row["train_loss"] for row in result.history]
     assert losses[-1] < 0.9 * losses[0]
     assert int(model.steps) == 30
@@ -143,11 +163,11 @@ def test_a_resumed_run_is_the_same_run(tmp_path) -> None:
 
     def run(folder: str, epochs: int, resume: bool = False) -> Denoiser:
         model = denoiser(decay_steps=10)
-        chosen = {"max_epochs": epochs, "batch_size": 2, "schedule": {"name": "constant"}, "tensorboard": False}
-        fit(
-            model, frames[:4], frames[4:], FitSettings.model_validate(chosen), tmp_path / folder, resume=resume,
-            show_progress=False, predict=denoised_prediction,
-        )  # fmt: skip
+        chosen = FitSettings.model_validate(
+            {"max_epochs": epochs, "batch_size": 2, "schedule": {"name": "constant"}, "tensorboard": False}
+        )
+        task = EnergyTask(chosen, denoised_prediction)
+        fit(model, frames[:4], frames[4:], chosen, tmp_path / folder, resume=resume, show_progress=False, task=task)
         return model
 
     whole = run("whole", 4)
@@ -161,5 +181,8 @@ def test_a_resumed_run_is_the_same_run(tmp_path) -> None:
 def test_models_without_the_door_are_refused() -> None:
     with pytest.raises(TypeError, match="irreps_encoding"):
         Denoiser(ZBL(4.0, (1, 8)), DenoisingSettings())
+    bare = {"cutoff": 3.0, "layers": 1, "channels": 4, "species": (1, 6, 8), "num_neighbors": 6.0}
+    with pytest.raises(ValueError, match="hold none"):
+        Denoiser(NequIP(NequIPSettings(**bare)), DenoisingSettings(force_scale=1.0))
     with pytest.raises(ValueError, match=r"settings\.force_scale"):
         Denoiser(EquiformerV2(SETTINGS), DenoisingSettings())

@@ -9,6 +9,7 @@ from tesseral.data import DataError, embedded
 from tesseral.graph import build_graph
 from tesseral.interfaces.hessian_files import read_hessians
 from tesseral.physics.hessian import hessian
+from tesseral.train.energies import EnergyTask
 from tesseral.train.hessians import HessianFrame, hessian_loss, probes
 from tesseral.train.loop import TrainingError, fit
 from tesseral.train.settings import FitSettings, HessianTermSettings
@@ -87,7 +88,8 @@ def test_loop_learns_from_the_hessian(tmp_path):
     model = Spring()
     graph = labelled(model)
     frame = HessianFrame(graph, hessian(Spring(5.0), graph))
-    fit(model, [graph], [], settings(weight=1.0, start=0.2), tmp_path / "with", show_progress=False, hessians=[frame])
+    chosen = settings(weight=1.0, start=0.2)
+    fit(model, [graph], [], chosen, tmp_path / "with", show_progress=False, task=EnergyTask(chosen, hessians=[frame]))
     assert model.stiffness.item() == pytest.approx(5.0, abs=0.6)
 
 
@@ -97,15 +99,8 @@ def test_warm_up_leaves_it_out(tmp_path):
         model = Spring()
         graph = labelled(model)
         frame = HessianFrame(graph, hessian(Spring(5.0), graph))
-        fit(
-            model,
-            [graph],
-            [],
-            settings(weight=weight, start=0.999),
-            tmp_path / str(weight),
-            show_progress=False,
-            hessians=[frame],
-        )
+        chosen = settings(weight=weight, start=0.999)
+        fit(model, [graph], [], chosen, tmp_path / str(weight), show_progress=False, task=EnergyTask(chosen, hessians=[frame]))
         list_.append(model.stiffness.item())
     assert wanted == found
 

@@ -16,15 +16,17 @@ ROW = {
     "validation_forces_rmse": 8.123,
 }
 
+ERRORS = ("energy_rmse", "forces_rmse")
+
 
 def test_rows_come_back_and_a_resumed_table_starts_from_its_checkpoint(tmp_path):
-    table = Table(tmp_path, [])
+    table = Table(tmp_path, [], ERRORS)
     table.add(ROW)
     table.add(ROW | {"epoch": 2})
     assert read_history(table.path) == [ROW, ROW | {"epoch": 2}]
-    Table(tmp_path, [ROW])
+    Table(tmp_path, [ROW], ERRORS)
     assert read_history(table.path) == [ROW]
-    assert table.path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert table.path.read_text().splitlines()[0] == ",".join((*COLUMNS, *(f"validation_{name}" for name in ERRORS)))
 
 
 def test_tensorboard(tmp_path):

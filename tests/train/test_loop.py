@@ -15,6 +15,7 @@ import torch
 from tesseral.graph import Graph
 from tesseral.physics.forces import energy_and_forces
 from tesseral.train.checkpoints import CheckpointError, RunFolderError, best_weights, load_checkpoint
+from tesseral.train.energies import EnergyTask
 from tesseral.train.logs import read_history
 from tesseral.train.loop import TrainingError, build_optimizer, fit
 from tesseral.train.prediction import evaluate, tables
@@ -25,12 +26,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 FAST = {"max_epochs": 4, "batch_size": 4, "tensorboard": False, "optimizer": {"lr": 0.02}}
 
 
-def run(folder, model=None, training=None, validation=None, *, options=None, **settings):
+def run(folder, model=None, training=None, validation=None, *, options=None, function=energy_and_forces, **settings):
     model = PairPotential(dropout=0.1) if model is None else model
     training = frames(13) if training is None else training
     validation = frames(5, seed=1) if validation is None else validation
     chosen = FitSettings.model_validate(FAST | settings)
-    return fit(model, training, validation, chosen, folder, show_progress=False, **(options or {}))
+    task = EnergyTask(chosen, function)
+    return fit(model, training, validation, chosen, folder, task=task, show_progress=False, **(options or {}))
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +123,7 @@ KILLED = """
         if calls == {step}:
             os.kill(os.getpid(), signal.SIGKILL)
         return energy_and_forces(model, graph, **options)
-    run(__import__("pathlib").Path({folder!r}), options=dict(predict=predict), **{settings!r})
+    run(__import__("pathlib").Path({folder!r}), function=predict, **{settings!r})
 """
 
 SCHEDULES = {
@@ -152,7 +154,7 @@ def test_a_signal_stops_after_the_step_and_the_run_continues_bit_for_bit(tmp_pat
         return energy_and_forces(model, graph, **options)
 
     run(tmp_path / "whole")
-    result = run(tmp_path / "cut", options={"predict": predict})
+    result = run(tmp_path / "cut", function=predict)
     assert result.stopped == "signal"
     state = load_checkpoint(tmp_path / "cut" / "last.ckpt")
     assert (state["epoch"], state["position"], state["steps"]) == (1, 2, 6)
@@ -272,7 +274,7 @@ def test_energies_alone_need_no_forces(tmp_path):
         training=frames(8, labels=("energy",)),
         validation=frames(3, labels=("energy",)),
         loss=only,
-        options={"predict": refuse},
+        function=refuse,
     )
     assert "validation_forces_rmse" not in result.history[-1]
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
@@ -326,7 +328,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
         return energy_and_forces(model, graph, **options)
 
     with pytest.raises(TrainingError) as caught:
-        run(tmp_path, Exploding(), options={"predict": predict})
+        run(tmp_path, Exploding(), function=predict)
     text = str(caught.value)
     assert "not finite (epoch 2, step 2, training frames" in text
     assert "last.ckpt still holds epoch 1" in text

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from ase.build import molecule
 
+from tesseral.graph import build_graph, collate
 from tesseral.o3 import CartesianTensor, Irreps
-from tesseral.train.tensors import masked_error, typed_loss
+from tesseral.train.admission import TrainingError
+from tesseral.train.tensors import TensorTask, masked_error, target_statistics, typed_loss
 
 
 def test_masks_and_irreps():
@@ -42,3 +45,73 @@ def test_wrong_dimension():
     one, mask = torch.zeros(2, 3), {"a": torch.ones(2, dtype=torch.bool)}
     with pytest.raises(ValueError, match="dimension 5"):
         typed_loss({"a": one}, {"a": one}, mask, {"a": Irreps("2e")}, {"a": 1.0})
+
+
+class Constant:
+    """Says the same dipole and polarizability of everything."""
+
+    symmetric = CartesianTensor("ij=ji", layout="ir_mul")
+
+    def __call__(self, graph):
+        alpha = self.symmetric.from_cartesian(torch.eye(3, dtype=torch.float64).expand(graph.num_graphs, 3, 3))
+        return {"dipole": torch.ones(graph.num_graphs, 3, dtype=torch.float64), "alpha": alpha}
+
+    def cartesian(self, name, values):
+        return self.symmetric.to_cartesian(values) if name == "alpha" else values
+
+    def from_cartesian(self, name, values):
+        return self.symmetric.from_cartesian(values) if name == "alpha" else values
+
+
+def labelled():
+    """Three molecules: all with a dipole, one with a polarizability, the last with a weight."""
+    graphs = []
+    for number, name in enumerate(("H2O", "CH4", "NH3")):
+        labels = {"dipole": torch.full((1, 3), float(number), dtype=torch.float64)}
+        if number == 1:
+            labels["alpha"] = 3 * torch.eye(3, dtype=torch.float64)[None]
+        weight = torch.tensor([2.0 if number == 2 else 1.0], dtype=torch.float64)
+        graphs.append(build_graph(molecule(name), 3.0, labels=labels).replace(weight=weight))
+    return graphs
+
+
+TASK = TensorTask({"dipole": "1o", "alpha": "0e+2e"}, {"dipole": 1.0, "alpha": 10.0})
+
+
+def test_a_task_counts_known_labels_and_weighs_frames():
+    model, batch = Constant(), collate(labelled())
+    sums = TASK.loss_sums(TASK.predict(model, batch, create_graph=True), batch)
+    # Dipoles are off by 1, 0 and 1 in each component; the trace part of alpha by 2 sqrt(3), its traceless part not at all.
+    torch.testing.assert_close(sums.errors, torch.tensor([1.0 + 2 * 1.0, 12.0, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(sums.counts, torch.tensor([3.0, 1.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(TASK.label_counts(batch, batch.device), sums.counts)
+    assert TASK.combine(sums, sums.counts).item() == pytest.approx(1.0 + 120.0)
+    errors = TASK.summarise(TASK.error_sums(TASK.predict(model, batch, create_graph=False), batch))
+    assert errors["dipole_rmse"] == pytest.approx((2 / 3) ** 0.5)
+    assert errors["alpha_mae"] == pytest.approx(2 * 3 / 9)
+
+
+def test_parts_of_a_batch_add_up():
+    """What several processes exchange; one part has no polarizability at all."""
+    model, graphs = Constant(), labelled()
+    whole, parts = collate(graphs), [collate(graphs[:1]), collate(graphs[1:])]
+    sums = [TASK.loss_sums(TASK.predict(model, part, create_graph=True), part) for part in parts]
+    expected = TASK.loss_sums(TASK.predict(model, whole, create_graph=True), whole)
+    torch.testing.assert_close(sums[0].errors + sums[1].errors, expected.errors)
+    torch.testing.assert_close(sums[0].counts + sums[1].counts, expected.counts)
+
+
+def test_a_target_that_nobody_has():
+    with pytest.raises(TrainingError, match=r"'quadrupole' \(found: alpha, dipole\).*data.keys.extra"):
+        TensorTask({"quadrupole": "2e"}, {"quadrupole": 1.0}).check(labelled())
+
+
+def test_references_explain_what_composition_does():
+    counts = torch.tensor([[1.0, 2], [2, 1], [1, 1], [3, 0]], dtype=torch.float64)
+    labels = torch.zeros(4, 6, dtype=torch.float64)
+    labels[:, 0] = counts @ torch.tensor([2.0, -1.0], dtype=torch.float64)
+    labels[:, 1] = torch.tensor([0.1, -0.1, 0.1, -0.1])
+    found = target_statistics(labels, counts, Irreps("0e+2e"))
+    torch.testing.assert_close(found.references[:, 0], torch.tensor([2.0, -1.0], dtype=torch.float64))
+    assert found.references[:, 1:].abs().max() == 0
+    assert found.scale == pytest.approx(0.1 / 6**0.5)
