@@ -24,6 +24,7 @@ from tesseral.data import DataError
 from tesseral.graph import build_graph
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.phonon_report import write_phonon_report
+from tesseral.interfaces.responses import holds_field, load_field_energy, non_analytic
 from tesseral.interfaces.simulation import check_species, crystal_formula, progress_bar, read_structure
 from tesseral.physics.force_constants import ForceConstants, force_constants
 from tesseral.physics.phonons import (
@@ -75,7 +76,8 @@ def phonons(
     """The phonons of the crystal in the last frame of ``structure``, written into ``folder``.
 
     Relaxes the atoms and, with ``cell``, the cell; takes the standard primitive cell and its exact force constants; hands
-    them to phonopy in a ``supercell`` (by default 20 Å in every direction). ``born`` is phonopy's BORN file for that cell.
+    them to phonopy in a ``supercell`` (by default 20 Å in every direction). ``born`` is phonopy's BORN file for that cell,
+    or the file of a model that knows its energy in a field.
     Raises ``ValueError`` and its kin with a sentence for whatever a user can mend.
     """
     console = console or Console(stderr=True)
@@ -182,6 +184,9 @@ def _read_back(text: str) -> ase.Atoms:
 
 
 def _born(born: Path, primitive: ase.Atoms, size: tuple[int, int, int]) -> Any:
+    """Born charges and dielectric tensor, from phonopy's file or from a model of the energy in a field."""
+    if holds_field(born):
+        return non_analytic(load_field_energy(born)[0], primitive)
     bare = Phonopy(phonopy_cell(primitive), supercell_matrix=np.diag(size), primitive_matrix=np.eye(3), log_level=0)
     try:
         nac = parse_BORN(bare.primitive, filename=str(born))

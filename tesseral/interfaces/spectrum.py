@@ -20,6 +20,7 @@ from rich.table import Table
 from tesseral.data import DataError
 from tesseral.graph import Graph, build_graph
 from tesseral.interfaces.ase import Calculator
+from tesseral.interfaces.responses import FieldResponses, load_responses
 from tesseral.interfaces.simulation import check_species, progress_bar, read_structure
 from tesseral.interfaces.spectrum_figures import activity, lines_figure, trajectory_figure
 from tesseral.interfaces.trajectory_spectrum import TrajectorySpectrum, trajectory_spectrum
@@ -56,7 +57,7 @@ def spectrum(
     structure: Path,
     folder: Path,
     *,
-    tensors: TensorModel | None = None,
+    tensors: TensorModel | FieldResponses | None = None,
     trajectory: TrajectorySpectrum | None = None,
     fmax: float = 1e-4,
     width: float = 10.0,
@@ -106,13 +107,11 @@ def spectrum_file(
     **options: Any,
 ) -> Spectrum:  # fmt: skip
     """:func:`spectrum` with the tensor model and the trajectory read from files."""
-    from tesseral.models.tensor import load_tensor_model
-
     heads = None
     if tensors is not None:
         if not tensors.is_file():
             raise FileNotFoundError(f"there is no file {tensors}; --tensors names a model of dipoles and polarizabilities")
-        heads, _ = load_tensor_model(tensors)
+        heads = load_responses(tensors)
     if (trajectory is None) != (interval is None):
         raise ValueError("--trajectory and --interval go together: a trajectory, and the time in fs between its frames")
     moved = None if trajectory is None or interval is None else trajectory_spectrum(trajectory, interval, heads)
@@ -133,7 +132,7 @@ def _check(atoms: ase.Atoms, structure: Path, fmax: float, width: float, toleran
         raise ValueError(f"--tolerance is {tolerance}, expected a distance in Å between 0 and 1")
 
 
-def _check_tensors(tensors: TensorModel, atoms: ase.Atoms) -> None:
+def _check_tensors(tensors: TensorModel | FieldResponses, atoms: ase.Atoms) -> None:
     known = set(tensors.settings.targets) & {"dipole", "polarizability"}
     if not known:
         raise ValueError(
@@ -169,7 +168,7 @@ def _relaxed(model: Any, atoms: ase.Atoms, fmax: float, console: Console) -> tup
     return ase.Atoms(moving.numbers, moving.positions), result.fmax
 
 
-def _responses(tensors: TensorModel, atoms: ase.Atoms) -> dict[str, np.ndarray]:
+def _responses(tensors: TensorModel | FieldResponses, atoms: ase.Atoms) -> dict[str, np.ndarray]:
     graph = build_graph(atoms, tensors.cutoff)
 
     def slopes(name: str) -> np.ndarray:

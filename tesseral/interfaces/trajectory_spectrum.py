@@ -12,6 +12,7 @@ from ase import units
 
 from tesseral.data import DataError
 from tesseral.graph import build_graph, collate
+from tesseral.interfaces.responses import FieldResponses
 from tesseral.interfaces.simulation import progress_bar, read_structures
 from tesseral.models.tensor import TensorModel
 from tesseral.physics.spectra import infrared_spectrum, vibrational_density
@@ -35,7 +36,7 @@ class TrajectorySpectrum:
 
 
 def trajectory_spectrum(
-    path: Path, interval: float, tensors: TensorModel | None = None, resolution: float = 10.0
+    path: Path, interval: float, tensors: TensorModel | FieldResponses | None = None, resolution: float = 10.0
 ) -> TrajectorySpectrum:
     """The spectra of the frames in ``path``, ``interval`` fs apart, which carry momenta; dipoles come from ``tensors``.
 
@@ -56,7 +57,7 @@ def trajectory_spectrum(
     return TrajectorySpectrum(grid, density, np.interp(grid, places, infrared), temperature)
 
 
-def _dipoles(tensors: TensorModel, frames: list[ase.Atoms]) -> np.ndarray:
+def _dipoles(tensors: TensorModel | FieldResponses, frames: list[ase.Atoms]) -> np.ndarray:
     parts = []
     with progress_bar("dipoles") as bar, torch.no_grad():
         task = bar.add_task("dipoles", total=len(frames), note="")

@@ -1,6 +1,9 @@
 """Responses to a field: point charges and induced dipoles, whose answers are Silberstein's, and networks that read a field."""
 
+import copy
+
 import ase
+import ase.build
 import pytest
 import torch
 
@@ -141,3 +144,45 @@ def test_mixed_derivatives_commute(network):
         energy = network(graph.replace(positions=positions, field=field))
         forces.append(-torch.autograd.grad(energy.sum(), positions)[0])
     torch.testing.assert_close(charges[:, :, 1], (forces[0] - forces[1]) / 2e-4, rtol=1e-5, atol=1e-7)
+
+
+def salt():
+    crystal = ase.build.bulk("CO", "zincblende", a=3.4)
+    crystal.rattle(0.1, seed=0)  # atoms without symmetry, so that no tensor is one of a cube
+    return crystal
+
+
+@pytest.fixture(scope="module")
+def ionic(network):
+    model = copy.deepcopy(network)
+    with torch.no_grad():
+        model.ionic.copy_(torch.tensor([0.0, 0.7, -0.9]))
+    return model
+
+
+def test_born_charges_of_a_crystal(ionic):
+    graph = build_graph(salt(), 2.0)
+    charges = electric.born_charges(ionic, graph)
+    assert electric.charge_sum_error(charges, graph).item() < 1e-10
+    assert (charges[0] - 0.8 * torch.eye(3)).abs().max() > 1e-3  # the network has its part
+    # Any image of an atom serves as well, and so does another origin.
+    moved = salt()
+    moved.positions += [[3, -2, 1] @ moved.cell.array, [0.3, 0.2, 0.1]]
+    moved.positions -= [[0, 0, 0], [0.3, 0.2, 0.1]]
+    torch.testing.assert_close(electric.born_charges(ionic, build_graph(moved, 2.0)), charges, rtol=0, atol=1e-10)
+    # The field pulls at the atoms with their Born charges.
+    forces = []
+    for sign in (1, -1):
+        positions = graph.positions.clone().requires_grad_()
+        field = torch.tensor([[0.0, sign * 1e-4, 0.0]], dtype=torch.float64)
+        energy = ionic(graph.replace(positions=positions, field=field))
+        forces.append(-torch.autograd.grad(energy.sum(), positions)[0])
+    torch.testing.assert_close(charges[:, :, 1], (forces[0] - forces[1]) / 2e-4, rtol=1e-5, atol=1e-7)
+
+
+def test_dielectric_tensor_of_a_crystal(ionic):
+    graph = build_graph(salt(), 2.0)
+    tensor = electric.dielectric_tensor(ionic, graph)[0]
+    assert (tensor - tensor.T).abs().max() < 1e-12
+    twice = build_graph(salt() * (2, 1, 1), 2.0)
+    torch.testing.assert_close(electric.dielectric_tensor(ionic, twice)[0], tensor, rtol=1e-10, atol=1e-12)
