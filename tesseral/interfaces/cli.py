@@ -238,8 +238,9 @@ def md(
     output: Annotated[Path, typer.Option("--output", "-o", help="trajectory to write (extended XYZ)")],
     time: Annotated[float, typer.Option(help="duration in ps")] = 1.0,
     timestep: Annotated[float, typer.Option(help="in fs")] = 0.5,
-    temperature: Annotated[float, typer.Option(help="in K: of the start (nve) or of the bath (nvt)")] = 300.0,
-    ensemble: Annotated[str, typer.Option(help="nve or nvt")] = "nve",
+    temperature: Annotated[float, typer.Option(help="in K: of the start (nve) or of the bath")] = 300.0,
+    ensemble: Annotated[str, typer.Option(help="nve, nvt (Langevin), nvt-bussi, or npt (Berendsen)")] = "nve",
+    pressure: Annotated[float, typer.Option(help="in GPa, for npt")] = 0.0,
     every: Annotated[int, typer.Option(help="steps between written frames")] = 20,
     seed: Annotated[int, typer.Option(help="seed of velocities and bath")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="continue the trajectory in the output file")] = False,
@@ -249,7 +250,7 @@ def md(
     backend: Backend = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
 ) -> None:
-    """Molecular dynamics at constant energy or temperature."""
+    """Molecular dynamics at constant energy, temperature, or temperature and pressure."""
     from tesseral.interfaces.simulation import md_file
     from tesseral.interfaces.uncertainty import stored
 
@@ -261,7 +262,7 @@ def md(
             _check_outputs(written, model, structure, overwrite=overwrite)
     md_file(
         potential, structure, output, time=time, resume=resume, overwrite=overwrite,
-        timestep=timestep, temperature=temperature, ensemble=ensemble, interval=every, seed=seed,
+        timestep=timestep, temperature=temperature, ensemble=ensemble, pressure=pressure, interval=every, seed=seed,
         uncertainty=stored(metadata), max_uncertainty=max_uncertainty, stop_uncertain=stop_uncertain,
     )  # fmt: skip
 

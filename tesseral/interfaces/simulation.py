@@ -136,6 +136,8 @@ def md_file(
         chosen = validate(Settings, settings, "md")
     except SettingsError as error:
         raise SettingsError(str(error).replace("'interval'", "'every'")) from None
+    if chosen.pressure and chosen.ensemble != "npt":
+        raise ValueError(f"--pressure is {chosen.pressure} GPa, but {chosen.ensemble} keeps the cell; give --ensemble npt")
     atoms = read_structure(path)
     check_species(model, atoms, path)
     atoms.calc = Calculator(model, uncertainty=uncertainty)

@@ -74,14 +74,18 @@ def _name_peaks(panel: Axes, modes: NormalModes, places: np.ndarray, heights: np
 
 
 def trajectory_figure(spectrum: TrajectorySpectrum) -> str:
-    """The density of vibrational states and, where there are dipoles, the infrared spectrum of a trajectory, as SVG."""
-    figure, panels = new_figure(1 if spectrum.infrared is None else 2, height=3.2, width=16.0)
-    panels[0].plot(spectrum.wavenumbers, spectrum.density, color=COLORS[0], linewidth=1.3)
-    label(panels[0], "Vibrational density of states", "cm⁻¹", "modes per cm⁻¹")
-    if spectrum.infrared is not None:
-        panels[1].plot(spectrum.wavenumbers, spectrum.infrared, color=COLORS[1], linewidth=1.3)
-        label(panels[1], f"Infrared, classical at {spectrum.temperature:.0f} K", "cm⁻¹", "km/mol per cm⁻¹")
-    for panel in panels:
+    """The density of vibrational states and, where a tensor model was given, infrared and Raman spectra of a trajectory."""
+    at = f"classical at {spectrum.temperature:.0f} K"
+    rows = [
+        ("Vibrational density of states", "modes per cm⁻¹", spectrum.density),
+        (f"Infrared, {at}", "km/mol per cm⁻¹", spectrum.infrared),
+        (f"Raman, {at}", "Å⁴/amu per cm⁻¹", spectrum.raman),
+    ]
+    known = [row for row in rows if row[2] is not None]
+    figure, panels = new_figure(len(known), height=3.2, width=16.0)
+    for panel, (title, unit, values), color in zip(panels, known, COLORS, strict=False):
+        panel.plot(spectrum.wavenumbers, values, color=color, linewidth=1.3)
+        label(panel, title, "cm⁻¹", unit)
         panel.set_xlim(0, min(4500.0, float(spectrum.wavenumbers[-1])))
         panel.set_ylim(bottom=0)
     return to_svg(figure, "spectra of the trajectory")

@@ -109,9 +109,34 @@ def infrared_spectrum(
     :math:`\tilde\nu^2` with a harmonic quantum correction; the area under the band of a harmonic mode is the intensity
     :func:`~tesseral.physics.normal_modes.normal_modes` gives. Source: Ramírez et al., J. Chem. Phys. 121, 3973 (2004).
     """
-    rates = np.diff(np.asarray(dipoles), axis=0) / timestep
-    grid, density = power_spectrum(rates, timestep, resolution)
+    grid, density = _rates(np.asarray(dipoles), timestep, resolution)
+    return grid, density * KM_PER_MOL * KINETIC / (units.kB * temperature)
+
+
+def raman_spectrum(
+    polarizabilities: Float[np.ndarray, "steps 3 3"], timestep: float, temperature: float, resolution: float = 10.0
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    r"""The Raman activity of classical dynamics from polarizabilities in Å³: Å⁴/amu per 1/cm.
+
+    :math:`45\,\bar\alpha'^2 + 7\gamma'^2` of the rates, by :math:`k_B T`: the area under the band of a harmonic mode is the
+    activity :func:`~tesseral.physics.normal_modes.normal_modes` gives. Source: Thomas et al., Phys. Chem. Chem. Phys. 15,
+    6608 (2013).
+    """
+    values = np.asarray(polarizabilities)
+    mean = np.trace(values, axis1=1, axis2=2) / 3
+    rest = values - mean[:, None, None] * np.eye(3)
+    # γ² is three halves of the square of the traceless part.
+    series = np.concatenate([np.sqrt(45) * mean[:, None], np.sqrt(10.5) * rest.reshape(len(values), 9)], axis=1)
+    grid, density = _rates(series, timestep, resolution)
+    return grid, density * KINETIC / (units.kB * temperature)
+
+
+def _rates(
+    series: Float[np.ndarray, "steps components"], timestep: float, resolution: float
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """The power spectrum of the rates of a series."""
+    grid, density = power_spectrum(np.diff(series, axis=0) / timestep, timestep, resolution)
     # A difference quotient damps ω to 2 sin(ω dt / 2) / dt; undone up to half of what a step resolves.
     angle = np.pi * grid / PER_FS * timestep
     damping = np.where(angle < np.pi / 4, np.sinc(angle / np.pi), np.sinc(0.25))
-    return grid, density / damping**2 * KM_PER_MOL * KINETIC / (units.kB * temperature)
+    return grid, density / damping**2

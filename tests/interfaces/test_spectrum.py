@@ -104,6 +104,8 @@ def test_intensities_and_dynamics(methane, tensors, tmp_path):
     assert "Vibrational density of states" in page
     moved = trajectory_spectrum(tmp_path / "md.extxyz", 16.0, tensors)
     assert moved.temperature == pytest.approx(300, rel=0.1)
+    assert list(moved.columns()) == ["wavenumber_cm-1", "modes_per_cm-1", "infrared_km_mol_cm", "raman_A4_amu_cm"]
+    assert "Raman, classical at" in page
     assert moved.density.sum() * moved.wavenumbers[1] == pytest.approx(15, rel=0.05)  # all 3n degrees of freedom
 
 

@@ -12,6 +12,7 @@ from tesseral.physics.spectra import (
     broadened,
     infrared_spectrum,
     power_spectrum,
+    raman_spectrum,
     vibrational_density,
 )
 
@@ -65,6 +66,16 @@ def test_infrared_area_is_the_static_intensity(wavenumber):
     dipoles[:, 2] = 0.2 * x
     grid, density = infrared_spectrum(dipoles, 1.0, 400.0)
     assert density.sum() * (grid[1] - grid[0]) == pytest.approx(KM_PER_MOL * 0.04 / 2.0, rel=0.02)
+
+
+def test_raman_area_is_the_static_activity():
+    # 45 a'² + 7 γ'² of dα/dQ, as Long defines them (2002).
+    x, _ = trajectory(900.0, 2.0, 400.0)
+    slope = np.array([[0.5, 0.1, 0], [0.1, 0.2, 0], [0, 0, 0.2]])
+    a = np.trace(slope) / 3
+    gamma = 0.5 * ((0.5 - 0.2) ** 2 + (0.2 - 0.2) ** 2 + (0.2 - 0.5) ** 2) + 3 * 0.1**2
+    grid, density = raman_spectrum(x[:, None, None] * slope + np.eye(3), 1.0, 400.0)
+    assert density.sum() * (grid[1] - grid[0]) == pytest.approx((45 * a**2 + 7 * gamma) / 2.0, rel=0.02)
 
 
 def test_too_short():
