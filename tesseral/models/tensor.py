@@ -19,11 +19,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tesseral.graph import Graph
-from tesseral.models.nequip import NequIPSettings
-from tesseral.nn import BesselBasis, Linear, PolynomialCutoff, RadialEmbedding, SpeciesEmbedding
-from tesseral.nn.interaction import NequIPLayer
+from tesseral.models.nequip import Body, NequIPSettings
+from tesseral.nn import Linear
 from tesseral.o3 import CartesianTensor, Irrep, Irreps
-from tesseral.ops import scatter, spherical_harmonics
+from tesseral.ops import scatter
 
 KEY = "tesseral_tensor"
 
@@ -62,53 +61,6 @@ def features_of(irreps: Irreps, values: Tensor) -> Tensor:
     return SYMMETRIC.from_cartesian(values) if irreps == SYMMETRIC.irreps else values
 
 
-class Body(torch.nn.Module):
-    """NequIP's layers with equivariant features at the end: (nodes, irreps_out.dim), in ``ir_mul``.
-
-    ``irreps_extra`` are features that every atom has besides its species, such as a field.
-    """
-
-    def __init__(self, settings: NequIPSettings, irreps_extra: Irreps, backend: str, dtype: torch.dtype) -> None:
-        super().__init__()
-        if not settings.species or settings.num_neighbors is None:
-            raise ValueError("a model needs settings.species and settings.num_neighbors; take both from the data")
-        factory: dict[str, Any] = {"dtype": dtype}
-        channels = settings.degree_channels()
-        hidden = Irreps(
-            [(mul, (l, p)) for l, mul in enumerate(channels) for p in ((1, -1) if settings.parity else ((-1) ** l,)) if mul]
-        )
-        self.irreps_sh = Irreps.spherical_harmonics(settings.lmax)
-        self.embedding = SpeciesEmbedding(settings.species, channels[0], **factory)
-        basis = BesselBasis(settings.cutoff, settings.num_basis, "nequip")
-        self.radial = RadialEmbedding(basis, PolynomialCutoff(settings.cutoff, settings.cutoff_power), settings.radial_knots)
-        irreps = Irreps([(channels[0], (0, 1))]) + irreps_extra
-        layers = []
-        for index in range(settings.layers):
-            attributes = channels[0] if index else 0
-            layer = NequIPLayer(
-                irreps, self.irreps_sh, hidden, settings.radial_widths(), settings.num_neighbors,
-                attributes=attributes, backend=backend, factory=factory,
-            )  # fmt: skip
-            layers.append(layer)
-            irreps = layer.irreps_out
-        self.layers = torch.nn.ModuleList(layers)
-        self.irreps_out = irreps
-
-    def forward(self, graph: Graph, extra: Float[Tensor, "nodes extra"] | None = None) -> Float[Tensor, "nodes dim"]:
-        """Features of the atoms."""
-        dtype = self.embedding.weight.dtype
-        vectors = graph.edge_vectors().to(dtype)
-        harmonics = spherical_harmonics(self.irreps_sh, vectors, normalize=True, normalization="component")
-        radial = self.radial.functions(vectors)
-        species, attributes = self.embedding.index(graph.species), self.embedding.weight
-        x = attributes[species]
-        if extra is not None:
-            x = torch.cat([x, extra.to(dtype)], dim=1)
-        for layer in self.layers:
-            x = layer(x, harmonics, radial, species, attributes, graph)
-        return x
-
-
 class TensorModel(torch.nn.Module):
     r"""Direct heads: a tensor of each structure, :math:`T = \sum_i t_i`, or of each atom, :math:`t_i`.
 
@@ -126,7 +78,7 @@ class TensorModel(torch.nn.Module):
     def __init__(self, settings: TensorSettings, *, backend: str = "auto", dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.settings, self.species, self.cutoff = settings, tuple(settings.body.species), settings.body.cutoff
-        self.body = Body(settings.body, Irreps(""), backend, dtype)
+        self.body = Body(settings.body, backend=backend, factory={"dtype": dtype})
         self.irreps = {name: Irreps(target.irreps) for name, target in settings.targets.items()}
         reachable = {ir for _, ir in self.body.irreps_out}
         for name, irreps in self.irreps.items():
@@ -198,7 +150,7 @@ class FieldEnergy(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.species, self.cutoff = settings, tuple(settings.species), settings.cutoff
-        self.body = Body(settings, Irreps("1x1o"), backend, dtype)
+        self.body = Body(settings, irreps_extra=Irreps("1x1o"), backend=backend, factory={"dtype": dtype})
         self.readout = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
         self.charges = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
         self.ionic = torch.nn.Parameter(torch.zeros(len(self.species), dtype=dtype))
