@@ -192,7 +192,9 @@ class Training:
         with self.average.swapped():
             row = self._validate()
             name = f"validation_{self.settings.monitor}"
-            if not self.job.validation:
+            if self.settings.monitor == "last":
+                error = -float(self._label())
+            elif not self.job.validation:
                 error = train_loss
             elif name in row:
                 error = row[name]
@@ -200,7 +202,7 @@ class Training:
                 raise TrainingError(
                     f"monitor={self.settings.monitor}, but the validation frames carry no such label; monitor=loss always exists"
                 )
-            if math.isnan(error):
+            if math.isnan(error) or math.isnan(row.get("validation_loss", 0.0)):
                 self._stop_not_finite(None, 1.0)
             if error < self.best["error"] or not math.isfinite(self.best["error"]):
                 self.best = {"error": error, "epoch": self._label(), "weights": self._weights()}

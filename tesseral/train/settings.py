@@ -186,7 +186,8 @@ class RunSettings(Strict):
     clip_gradients: float | None = Field(default=10.0, gt=0, description="largest norm of the gradient; null for no clipping")
     validate_every: int = Field(default=1, ge=1, description="epochs between validations")
     monitor: str = Field(
-        default="loss", description="validation error that selects the best weights, drives plateau and early stopping"
+        default="last",
+        description="which weights are kept: the last, or those of the lowest loss or other error of the validation",
     )
     early_stopping: int | None = Field(
         default=None, ge=1, description="stop after so many validations without improvement; null for never"
@@ -211,6 +212,9 @@ class RunSettings(Strict):
     @model_validator(mode="after")
     def _ends(self) -> RunSettings:
         schedule = self.schedule
+        if self.monitor == "last" and (self.early_stopping is not None or isinstance(schedule, PlateauSettings)):
+            what = "early_stopping" if self.early_stopping is not None else "schedule plateau"
+            raise ValueError(f"{what} watches an error of the validation, but monitor is 'last'; set monitor=loss")
         if isinstance(schedule, CosineSettings):
             if schedule.driven_by == "time" and self.max_time is None:
                 raise ValueError(
