@@ -84,14 +84,14 @@ class UnaryRule:
 def apply(rule: Rule, *tensors: Tensor) -> Tensor:
     """The rule's result, by compiled code where there is any for these tensors."""
     if fused.available(*tensors):
-        return _Value.apply(rule, *tensors)
+        # Here, not inside: a copy made there has no history, and the second derivative would end at it.
+        return _Value.apply(rule, *(t.contiguous() for t in tensors))
     return rule.definition(*tensors)
 
 
 class _Value(Function):
     @staticmethod
     def forward(ctx: Any, rule: Rule, *tensors: Tensor) -> Tensor:
-        tensors = tuple(t.contiguous() for t in tensors)
         result, kept = rule.value(*tensors)
         ctx.rule, ctx.count = rule, len(tensors)
         ctx.save_for_backward(*tensors, *kept)
@@ -102,7 +102,7 @@ class _Value(Function):
         tensors, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         wanted = executed(ctx)
         if fused.available(g, *tensors):
-            found = iter(_Gradient.apply(ctx.rule, wanted, ctx.count, g, *tensors, *kept))
+            found = iter(_Gradient.apply(ctx.rule, wanted, ctx.count, g.contiguous(), *tensors, *kept))
         else:
             found = iter(_gradient_by_definition(ctx.rule, wanted, g, *tensors))
         return None, *(next(found) if want else None for want in wanted)
@@ -111,8 +111,7 @@ class _Value(Function):
 class _Gradient(Function):
     @staticmethod
     def forward(ctx: Any, rule: Rule, wanted: list[bool], count: int, g: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        tensors, kept = [t.contiguous() for t in rest[:count]], rest[count:]
-        g = g.contiguous()
+        tensors, kept = rest[:count], rest[count:]
         found, more = rule.gradient(g, tensors, kept, wanted)
         ctx.rule, ctx.wanted, ctx.count = rule, wanted, count
         ctx.set_materialize_grads(False)

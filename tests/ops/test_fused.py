@@ -57,6 +57,21 @@ def derivatives(function, tensors):
     return [value, *first, *(torch.zeros_like(t) if s is None else s for s, t in zip(second, [g, *tensors], strict=True))]
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_slices_keep_their_second_derivatives(name):
+    """A slice is copied before compiled code sees it; the copy must not be where derivatives end."""
+    rule, shapes = RULES[name]
+    tensors = inputs(shapes)
+    tensors[0] = torch.cat([tensors[0], torch.ones_like(tensors[0])], 1)
+
+    def of_slice(function):
+        return lambda x, *rest: function(x[:, : x.shape[1] // 2], *rest)
+
+    found = derivatives(of_slice(lambda *t: apply(rule, *t)), tensors)
+    expected = derivatives(of_slice(rule.definition), tensors)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-10)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
 @pytest.mark.parametrize("name", RULES)
