@@ -1,0 +1,1 @@
+"""Networks and convolutions of March 2021."""

@@ -1,0 +1,1 @@
+"""Networks and convolutions of April 2021."""

@@ -1,0 +1,1 @@
+"""Networks and convolutions of June 2021."""
