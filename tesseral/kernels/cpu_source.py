@@ -1,28 +1,23 @@
 """C++ for the channelwise programs: every output in one pass over the items, nothing stored per edge but the results.
 
-A program is *channelwise* when its one channel letter runs along the vector units. Per path its slots take roles:
+What a program must be for that, and what its slots are called: :mod:`tesseral.kernels.channel_roles`. The statements for an item:
+:mod:`tesseral.kernels.cpu_body`. Here are the functions and loops around them.
 
-- ``left`` and ``right``: the slots with components and channels (features and messages of a convolution),
-- ``fold``: the third slot with components, usually without channels (the harmonics),
-- weights: slots with channels and one component.
-
-The fold operand is contracted with the coefficients first, once per item: each distinct combination sum_j c_j y_j is one
-scalar of a short array, computed by a few vector operations (the *B-form*). What is left per path are multiply-adds over
-contiguous channels with these scalars as broadcast memory operands. The terms of all outputs share what they have in common:
-weighted left vectors ``alpha`` (outputs at right and fold) and folded right vectors ``s`` (outputs at left and at the
-weights). One generator thus gives forward, backward, double backward and so on.
+The fold operand (harmonics) is contracted with the coefficients first, once per item: each distinct combination sum_j c_j y_j is
+one scalar of a short array, computed by a few vector operations. One generator thus gives forward, backward, double backward and
+so on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tesseral.kernels.channel_roles import Refused, Roles, axis_of, roles
+from tesseral.kernels.cpu_body import Body
 from tesseral.kernels.cpu_spline_source import NO_SPLINES, SplineCode, Splines
-from tesseral.kernels.spec import ITEM, OUTPUT, SHARED, Path, Program, Term
+from tesseral.kernels.spec import ITEM, OUTPUT, SHARED, Path, Program
 
-
-class Refused(Exception):
-    """The program is outside the class this generator covers; the message says why."""
+__all__ = ["Refused", "Roles", "Target", "axis_of", "emit", "roles"]
 
 
 @dataclass(frozen=True)
@@ -31,64 +26,6 @@ class Target:
 
     vector_bytes: int
     masked: bool
-
-
-@dataclass(frozen=True)
-class Roles:
-    left: int
-    right: int | None
-    fold: int | None
-    weights: tuple[int, ...]
-    fold_is_free: bool
-
-
-def roles(program: Program) -> Roles:
-    """The role of each slot. Raises :class:`Refused` for programs that are not channelwise."""
-    form = program.form
-    free: list[int] = []
-    channel: list[int] = []
-    widest: list[int] = []
-    for number, slot in enumerate(form.slots):
-        letters = {p.subscripts[number] for p in form.paths}
-        if not letters <= {"", "u"} or len(letters) > 1:
-            raise Refused("its channels are not one vector index (a matrix product, done by torch)")
-        (channel if letters == {"u"} else free).append(number)
-        widest.append(max((slot.segments[p.segments[number]].components for p in form.paths), default=0))
-    if not form.paths:
-        raise Refused("it has no paths")
-    if len(free) > 1:
-        raise Refused(f"{len(free)} of its slots have no channels; one is supported")
-    if not channel:
-        raise Refused("it has no channels")
-    many = [n for n in channel if widest[n] > 1]
-    fold = free[0] if free else None
-    if len(many) > (2 if free else 3):
-        raise Refused(f"{len(many)} of its slots have components and channels")
-    if len(many) == 3:
-        fold = min(many, key=lambda n: widest[n])
-        many.remove(fold)
-    for n in channel:  # a weight can stand in where there are fewer than two vectors
-        if len(many) < 2 and n not in many and n != fold:
-            many.append(n)
-    many.sort(key=lambda n: (len({p.segments[n] for p in form.paths}), n))
-    left, right = many[0], many[1] if len(many) > 1 else None
-    return Roles(left, right, fold, tuple(n for n in channel if n not in (left, right, fold)), bool(free))
-
-
-def axis_of(program: Program) -> str | None:
-    """The map whose rows are visited one after the other; None where no output is summed over a map."""
-    sizes: dict[str, int] = {}
-    for slot in program.output_slots:
-        if slot.index not in (ITEM, SHARED):
-            sizes[slot.index] = sizes.get(slot.index, 0) + slot.dim
-    if not sizes:
-        return None
-    # The other end of the edges often has the wider rows as inputs: visiting those in order costs private copies of the
-    # smaller output.
-    for slot in program.input_slots:
-        if slot.index not in (ITEM, SHARED):
-            sizes[slot.index] = sizes.get(slot.index, 0) + slot.dim
-    return max(sizes, key=lambda name: sizes[name])
 
 
 def emit(program: Program, scalar: str, target: Target, axis: str | None, splines: Splines = NO_SPLINES) -> str:
@@ -194,7 +131,7 @@ class _Emitter:
 
     # --- folding the channel-free operand with the coefficients ----------------------------------------------------------
 
-    def _pairs(self, p: Path) -> dict[tuple[int, int], list[tuple[int, float]]]:
+    def pairs(self, p: Path) -> dict[tuple[int, int], list[tuple[int, float]]]:
         """(component of left, of right) -> [(component of fold, coefficient)]."""
         left, right, fold = self.roles.left, self.roles.right, self.roles.fold
         pairs: dict[tuple[int, int], list[tuple[int, float]]] = {}
@@ -203,14 +140,14 @@ class _Emitter:
             pairs.setdefault(key, []).append((index[fold] if fold is not None else 0, value))
         return pairs
 
-    def _fold_key(self, p: Path, combination: list[tuple[int, float]]) -> tuple[tuple, bool]:
+    def fold_key(self, p: Path, combination: list[tuple[int, float]]) -> tuple[tuple, bool]:
         """The combination as (column of the fold operand, coefficient), the first positive, and whether the sign was turned."""
         offset = self.form.slots[self.roles.fold].offsets[p.segments[self.roles.fold]]  # type: ignore[index]
         negative = combination[0][1] < 0
         return tuple((offset + j, -c if negative else c) for j, c in combination), negative
 
     def _collect_entries(self) -> None:
-        keys = {self._fold_key(p, combination)[0] for p in self.form.paths for combination in self._pairs(p).values()}
+        keys = {self.fold_key(p, combination)[0] for p in self.form.paths for combination in self.pairs(p).values()}
         ordered = sorted(keys, key=lambda key: ([j for j, _ in key], key))
         self.entries = {key: n for n, key in enumerate(ordered)}
 
@@ -243,13 +180,14 @@ class _Emitter:
     # --- one group of paths: those that share a segment of left ------------------------------------------------------------
 
     def _parameters(self, call: bool) -> str:
-        names = [("const T* __restrict__ ", f"i{n}") for n in range(len(self.inputs))]
+        names = [("const T* __restrict__ ", f"i{n}") for n in range(len(self.inputs)) if n not in self.splines.inputs]
+        names += [("const T* __restrict__ ", name) for name in self.splines.parameters()]
         names += [("const T* __restrict__ ", f"m{n}") for n in self.folded]
         names += [("V* __restrict__ " if n in self.reduced else "T* __restrict__ ", f"o{n}") for n in range(len(self.outputs))]
         return ", ".join(name if call else kind + name for kind, name in names)
 
     def _group_function(self, number: int, extent: int, paths: list[Path]) -> str:
-        body = _Body(self, extent)
+        body = Body(self, extent)
         for p in paths:
             body.path(p)
         body.finish()
@@ -343,10 +281,10 @@ class _Emitter:
             put("  for (i64 k = pointers[row]; k < pointers[row + 1]; k++) {")
             put("    const i64 e = order ? order[k] : k;")
         self._prefetch(lines)
-        lines += self.splines.assemble()
+        lines += self.splines.begin()
         for n, slot in enumerate(self.inputs):
-            row = f"spline_in{n}" if n in self.splines.inputs else self._row(slot.index, slot.dim, f"in{n}")
-            put(f"    const T* i{n} = {row};")
+            if n not in self.splines.inputs:
+                put(f"    const T* i{n} = {self._row(slot.index, slot.dim, f'in{n}')};")
         for n, slot in enumerate(self.outputs):
             row = f"spline_out{n}" if n in self.splines.outputs else self._row(slot.index, slot.dim, f"out{n}")
             if n in self.reduced:
@@ -447,192 +385,3 @@ class _Emitter:
             ]
         lines.append("}")
         return "\n".join(lines)
-
-
-class _Body:
-    """The statements of one group of paths for one block of channels, sharing subexpressions between outputs."""
-
-    def __init__(self, emitter: _Emitter, extent: int) -> None:
-        self.emitter, self.extent, self.roles = emitter, extent, emitter.roles
-        self.lines: list[str] = []
-        self.known: dict[tuple, str] = {}
-        self.left_sums: dict[tuple[int, int, int], str] = {}  # (output, segment, component) -> local accumulator
-        self.fold_sums: dict[tuple[int, int], str] = {}
-
-    def name(self, key: tuple, expression: str) -> str:
-        """A local vector holding ``expression``, made once per key."""
-        if key not in self.known:
-            self.known[key] = f"v{len(self.known)}"
-            self.lines.append(f"const V {self.known[key]} = {expression};")
-        return self.known[key]
-
-    def _address(self, slot: int, segment: int, component: int) -> str:
-        return f"{self.emitter.form.slots[slot].offsets[segment] + component * self.extent} + c"
-
-    def load(self, tensor: int, slot: int, segment: int, component: int) -> str:
-        return self.name(("load", tensor, segment, component), f"load<N>(i{tensor} + {self._address(slot, segment, component)})")
-
-    def path(self, p: Path) -> None:
-        emitter = self.emitter
-        self.p, self.pairs = p, emitter._pairs(p)
-        for output, terms in enumerate(emitter.program.outputs):
-            by_slot: dict[int, list[Term]] = {}
-            for term in terms:
-                by_slot.setdefault(term.slot, []).append(term)
-            for slot, some in by_slot.items():
-                if slot == self.roles.right:
-                    self._output_right(output, some)
-                elif slot == self.roles.left:
-                    self._output_left(output, some)
-                elif slot == self.roles.fold:
-                    self._output_fold(output, some)
-                else:
-                    self._output_weight(output, slot, some)
-
-    # --- shared subexpressions ---------------------------------------------------------------------------------------------
-
-    def _weight(self, term: Term) -> str | None:
-        """The product of the term's weights."""
-        tensors = [(term.tensors[slot], slot) for slot in self.roles.weights if term.tensors[slot] != OUTPUT]
-        if not tensors:
-            return None
-        loads = [self.load(tensor, slot, self.p.segments[slot], 0) for tensor, slot in tensors]
-        return loads[0] if len(loads) == 1 else self.name(("product", *sorted(loads)), " * ".join(sorted(loads)))
-
-    def _scaled(self, term: Term, vector: str) -> str:
-        parts = [part for part in (None if term.factor == 1.0 else f"T({term.factor!r})", self._weight(term), vector) if part]
-        return " * ".join(parts)
-
-    def _left(self, terms: list[Term], a: int) -> str:
-        """alpha[a]: the sum over terms of weight times left."""
-        left = self.roles.left
-        products = sorted(self._scaled(term, self.load(term.tensors[left], left, self.p.segments[left], a)) for term in terms)
-        return self.name(("alpha", self.p.segments, *products), " + ".join(products))
-
-    def _matrix(self, tensor: int | None, pair: tuple[int, int]) -> tuple[str, bool]:
-        """The folded coefficient of (left, right) components, and whether it enters with a minus."""
-        combination = self.pairs[pair]
-        fold = self.roles.fold
-        if fold is None:
-            value = sum(c for _, c in combination)
-            return f"T({abs(value)!r})", value < 0
-        if self.roles.fold_is_free:
-            key, negative = self.emitter._fold_key(self.p, combination)
-            return f"m{tensor}[{self.emitter.entries[key]}]", negative
-        assert tensor is not None
-        negative = combination[0][1] < 0
-        products = tuple((j, -c if negative else c) for j, c in combination)
-        text = " + ".join(f"T({c!r}) * {self.load(tensor, fold, self.p.segments[fold], j)}" for j, c in products)
-        return self.name(("matrix", tensor, self.p.segments[fold], products), text), negative
-
-    def _fold_tensor(self, term: Term) -> int | None:
-        return None if self.roles.fold is None else term.tensors[self.roles.fold]
-
-    def _right(self, tensor: int | None, b: int) -> str | None:
-        right = self.roles.right
-        return None if right is None or tensor is None else self.load(tensor, right, self.p.segments[right], b)
-
-    def _half(self, term: Term, a: int) -> str | None:
-        """s[a] = sum_b M[a, b] right[b]."""
-        right = self.roles.right
-        tensor = None if right is None else term.tensors[right]
-        parts = []
-        for pair in sorted(pair for pair in self.pairs if pair[0] == a):
-            matrix, negative = self._matrix(self._fold_tensor(term), pair)
-            factor = self._right(tensor, pair[1])
-            parts.append(("-" if negative else "+") + (f" {matrix} * {factor}" if factor else f" ({matrix} + (V){{}})"))
-        if not parts:
-            return None
-        return self.name(("half", self.p.segments, self._fold_tensor(term), tensor, a), _sum(parts))
-
-    # --- outputs ------------------------------------------------------------------------------------------------------------
-
-    def _write(self, output: int, slot: int, component: int, parts: list[str]) -> None:
-        """Store the sum of ``parts``, or add it to what is there: one chain of fused multiply-adds."""
-        emitter = self.emitter
-        address = f"o{output} + {self._address(slot, self.p.segments[slot], component)}"
-        if emitter.outputs[output].index == ITEM and emitter.written_once(output):
-            stream = "stream" if emitter.streamed(output) else "false"
-            self.lines.append(f"put<N>({address}, {_sum(parts) if parts else '(V){}'}, {stream});")
-        elif parts:
-            self.lines.append(f"store<N>({address}, load<N>({address}) {' '.join(parts)});")
-
-    def _output_right(self, output: int, terms: list[Term]) -> None:
-        groups: dict[int | None, list[Term]] = {}
-        for term in terms:
-            groups.setdefault(self._fold_tensor(term), []).append(term)
-        right = self.roles.right
-        assert right is not None
-        for b in range(self.emitter.form.slots[right].segments[self.p.segments[right]].components):
-            parts = []
-            for tensor, some in groups.items():
-                for pair in sorted(pair for pair in self.pairs if pair[1] == b):
-                    matrix, negative = self._matrix(tensor, pair)
-                    parts.append(f"{'-' if negative else '+'} {matrix} * {self._left(some, pair[0])}")
-            self._write(output, right, b, parts)
-
-    def _output_left(self, output: int, terms: list[Term]) -> None:
-        left = self.roles.left
-        for a in range(self.emitter.form.slots[left].segments[self.p.segments[left]].components):
-            parts = []
-            for term in terms:
-                half = self._half(term, a)
-                if half:
-                    parts.append("+ " + self._scaled(term, half))
-            if parts:
-                self._accumulate(self.left_sums, (output, self.p.segments[left], a), "s", parts)
-
-    def _output_weight(self, output: int, slot: int, terms: list[Term]) -> None:
-        left, parts = self.roles.left, []
-        for term in terms:
-            inner = []
-            for a in sorted({pair[0] for pair in self.pairs}):
-                half = self._half(term, a)
-                inner.append(f"+ {self.load(term.tensors[left], left, self.p.segments[left], a)} * {half}")
-            scale = self._scaled(term, "")
-            parts += [f"+ {scale} * ({_sum(inner)})"] if scale else inner
-        self._write(output, slot, 0, parts)
-
-    def _output_fold(self, output: int, terms: list[Term]) -> None:
-        fold, right = self.roles.fold, self.roles.right
-        assert fold is not None
-        groups: dict[int | None, list[Term]] = {}
-        for term in terms:
-            groups.setdefault(None if right is None else term.tensors[right], []).append(term)
-        sums: dict[int, list[str]] = {}
-        for tensor, some in groups.items():
-            grouped: dict[tuple[int, float], list[tuple[tuple[int, int], float]]] = {}
-            for pair, combination in sorted(self.pairs.items()):
-                for j, c in combination:
-                    grouped.setdefault((j, abs(c)), []).append((pair, c))
-            for (j, size), entries in sorted(grouped.items()):
-                products = []
-                for (a, b), c in entries:
-                    factor = self._right(tensor, b)
-                    product = self._left(some, a) + (f" * {factor}" if factor else "")
-                    products.append(("-" if c < 0 else "+") + " " + product)
-                sums.setdefault(j, []).append(f"+ T({size!r}) * ({_sum(products)})")
-        for j, parts in sums.items():
-            if output in self.emitter.reduced:
-                column = self.emitter.form.slots[fold].offsets[self.p.segments[fold]] + j
-                self._accumulate(self.fold_sums, (output, column), "d", parts)
-            else:
-                self._write(output, fold, j, parts)
-
-    def _accumulate(self, sums: dict, key: tuple, letter: str, parts: list[str]) -> None:
-        if key in sums:
-            self.lines.append(f"{sums[key]} = {sums[key]} {' '.join(parts)};")
-        else:
-            sums[key] = f"{letter}{len(sums)}"
-            self.lines.append(f"V {sums[key]} = {_sum(parts)};")
-
-    def finish(self) -> None:
-        for (output, segment, a), local in self.left_sums.items():
-            self.lines.append(f"add<N>(o{output} + {self._address(self.roles.left, segment, a)}, {local});")
-        for (output, column), local in self.fold_sums.items():
-            self.lines.append(f"o{output}[{column}] += {local};")
-
-
-def _sum(parts: list[str]) -> str:
-    text = " ".join(parts)
-    return text[2:] if text.startswith("+ ") else text

@@ -1,7 +1,7 @@
 """C++ of a program's inputs and outputs that are cubic splines of the items' distances instead of tensors.
 
-Within the loop over the items: before an item's products its inputs are put together from four rows of coefficients, and after them its
-outputs, which are cotangents of such inputs, are taken apart into gradients by the distance and by the coefficients.
+Within the loop over the items: its inputs are put together from four rows of coefficients where the products want them, in registers,
+and its outputs, which are cotangents of such inputs, are taken apart after them into gradients by the distance and by the coefficients.
 """
 
 from __future__ import annotations
@@ -85,10 +85,8 @@ class SplineCode:
         return bool(self.inputs or self.outputs)
 
     def functions(self) -> list[str]:
-        """From the coefficients to the inputs of an item, and from its outputs to the gradients: each in one pass."""
+        """The B-splines, and what leads from the outputs of an item to the gradients, in one pass."""
         parts = [BASIS.format(scalar="T")] if self else []
-        if self.inputs:
-            parts.append(self._assembling())
         if self.outputs:
             parts.append(self._spreading())
         return parts
@@ -108,11 +106,10 @@ class SplineCode:
                 f"  if (chunk) of_table = (T*)a[3] + {self.offset} + (chunk - 1) * (intervals + 3) * {self.dim}LL;",
                 f"  __builtin_memset(of_table, 0, (intervals + 3) * {self.dim}LL * sizeof(T));",
             ]
-        lines += [f"  T spline_in{n}[{self.dim}] ALIGNED;" for n in self.inputs]
         return lines + [f"  T spline_out{n}[{self.dim}] ALIGNED;" for n in self.outputs]
 
-    def assemble(self) -> list[str]:
-        """The inputs of item e."""
+    def begin(self) -> list[str]:
+        """What the inputs of item e are made from: rows r of coefficients and s of their tangents, and B-splines."""
         if not self:
             return []
         lines = [
@@ -122,11 +119,26 @@ class SplineCode:
         for name, (order, factor) in self._bases().items():
             scale = " * ".join([*(["factors[e]"] if factor else []), *["inverse"] * order]) or "1.0"
             lines.append(f"    T {name}[4]; cubic(way, {order}, beyond ? 0.0 : {scale}, {name});")
-        if self.inputs:
-            bases = {s.basis() for s in self.inputs.values()} | ({_PLAIN.basis()} if self.has_tangent else set())
-            names = "".join(f", {name}" for name in [*sorted(bases), *(f"spline_in{n}" for n in self.inputs)])
-            lines.append(f"    assemble({self._tables()}{names});")
-        return lines
+        rows = [("r", "table"), *[("s", "tangents")] * self.has_tangent] if self.inputs else []
+        return lines + [f"    const T* {name} = {table} + knot * {self.dim};" for name, table in rows]
+
+    def parameters(self) -> list[str]:
+        """The names of what :meth:`value` reads."""
+        if not self.inputs:
+            return []
+        bases = {s.basis() for s in self.inputs.values()} | ({_PLAIN.basis()} if self.has_tangent else set())
+        return ["r", *["s"] * self.has_tangent, *sorted(bases)]
+
+    def value(self, number: int, address: str, name: Callable[[tuple, str], str]) -> str:
+        """A vector of input ``number``; ``name`` makes a local of an expression, once for each key."""
+        spline = self.inputs[number]
+
+        def four(basis: str, table: str) -> str:
+            rows = [name((table, j, address), f"load<N>({table} + {j * self.dim} + {address})") for j in range(4)]
+            products = [f"{basis}[{j}] * {row}" for j, row in enumerate(rows)]
+            return f"({products[0]} + {products[1]}) + ({products[2]} + {products[3]})"
+
+        return four(spline.basis(), "r") + (f" + {four(_PLAIN.basis(), 's')}" if spline.tangent else "")
 
     def spread(self) -> list[str]:
         """The gradients from the outputs of item e."""
@@ -160,16 +172,6 @@ class SplineCode:
 
     def _rows(self, name: str) -> str:
         return ", ".join(f"*{name}{j} = {name} + {j * self.dim}" for j in range(4))
-
-    def _assembling(self) -> str:
-        bases = {s.basis() for s in self.inputs.values()} | ({_PLAIN.basis()} if self.has_tangent else set())
-        names = "".join(f", const T* {name}" for name in sorted(bases)) + "".join(f", T* __restrict__ w{n}" for n in self.inputs)
-
-        def body(a: _Access) -> list[str]:
-            return self._load_rows(a) + [a.store(f"w{n}", self._value(s)) for n, s in self.inputs.items()]
-
-        head = f"INLINE void assemble({self._row_parameters()}{names}) {{"
-        return "\n".join([head, *self._row_pointers(), *self._by_columns(body), "}"])
 
     def _spreading(self) -> str:
         names = "".join(f", const T* {name}" for name in self._bases())
