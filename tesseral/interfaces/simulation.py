@@ -22,9 +22,8 @@ from tesseral.graph import find_neighbors
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.training import evaluate_frames
 from tesseral.interfaces.uncertainty import Watch
-from tesseral.kernels.dispatch import explain
+from tesseral.kernels.inventory import describe
 from tesseral.models import build, cast, files, parse_settings
-from tesseral.nn import Convolution
 from tesseral.physics.dynamics import Settings, run
 from tesseral.physics.relaxation import relax
 from tesseral.physics.selftest import Check, selftest
@@ -220,11 +219,7 @@ def describe_kernels(path: Path) -> list[str]:
     lines = [
         f"{metadata.settings['name']}, cutoff {metadata.cutoff} Å, {metadata.dtype}, of tesseral {metadata.tesseral_version}"
     ]
-    for name, module in model.named_modules():
-        if isinstance(module, Convolution):
-            device = next(model.parameters()).device
-            lines.append(f"{name}: {explain(module.plan.program, device, model.dtype, module.backend)}")
-    return lines
+    return lines + describe(model, next(model.parameters()).device, model.dtype)
 
 
 def write_structure(atoms: ase.Atoms, output: Path) -> None:
