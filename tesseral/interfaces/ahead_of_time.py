@@ -20,7 +20,7 @@ from tesseral.kernels import operator as _registers_the_kernels  # noqa: F401
 from tesseral.models import files
 from tesseral.physics.forces import Prediction, energy_and_forces
 
-_FIELDS = ("positions", "species", "cell", "pbc", "edge_index", "shifts", "batch", "source_order", "destination_pointers")
+FIELDS = ("positions", "species", "cell", "pbc", "edge_index", "shifts", "batch", "source_order", "destination_pointers")
 
 
 class AheadOfTime:
@@ -43,7 +43,7 @@ class AheadOfTime:
             raise ValueError(f"a compiled model takes one structure at a time; got a batch of {graph.num_graphs}")
         if graph.num_nodes < 2 or graph.num_edges < 2:
             raise ValueError(f"a compiled model wants two atoms and two edges at least; got {graph}")
-        return Prediction(*self._package(*(getattr(graph, name) for name in _FIELDS)))
+        return Prediction(*self._package(*(getattr(graph, name) for name in FIELDS)))
 
 
 class _Predict(nn.Module):
@@ -70,14 +70,7 @@ def export_ahead(source: Path, output: Path, *, overwrite: bool = False) -> Ahea
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; replace it with --overwrite, or name another file")
     model, _ = files.load(source)
-    model = model.eval().requires_grad_(False)
-    example = _example(model)
-    inputs = tuple(getattr(example, name) for name in _FIELDS)
-    with _config.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # sizes that agree by chance are not the same
-        traced = make_fx(_Predict(model), tracing_mode="symbolic", _allow_non_fake_inputs=True)(*inputs)
-    nodes, edges, pointers = torch.export.Dim("nodes", min=2), torch.export.Dim("edges", min=2), torch.export.Dim.AUTO
-    sizes = ({0: nodes}, {0: nodes}, None, None, {1: edges}, {0: edges}, {0: nodes}, {0: edges}, {0: pointers})
-    program = torch.export.export(traced, inputs, dynamic_shapes=sizes, strict=False)
+    program = exported(model)
     metadata = {"cutoff": model.cutoff, "species": list(model.species)}
     with tempfile.TemporaryDirectory(dir=output.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its tree specifications
@@ -88,6 +81,18 @@ def export_ahead(source: Path, output: Path, *, overwrite: bool = False) -> Ahea
         )
         Path(path).replace(output)
     return load(output)
+
+
+def exported(model: nn.Module) -> torch.export.ExportedProgram:
+    """Energies, forces and stress as one exported program of the tensors of a graph, for any number of atoms and edges."""
+    model = model.eval().requires_grad_(False)
+    example = _example(model)
+    inputs = tuple(getattr(example, name) for name in FIELDS)
+    with _config.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # sizes that agree by chance are not the same
+        traced = make_fx(_Predict(model), tracing_mode="symbolic", _allow_non_fake_inputs=True)(*inputs)
+    nodes, edges, pointers = torch.export.Dim("nodes", min=2), torch.export.Dim("edges", min=2), torch.export.Dim.AUTO
+    sizes = ({0: nodes}, {0: nodes}, None, None, {1: edges}, {0: edges}, {0: nodes}, {0: edges}, {0: pointers})
+    return torch.export.export(traced, inputs, dynamic_shapes=sizes, strict=False)
 
 
 def load(path: Path | str) -> AheadOfTime:

@@ -34,21 +34,18 @@ def test_trains_and_predicts(name: str, tmp_path, monkeypatch) -> None:
     assert len(ase.io.read("predicted.xyz", ":")) == 11
 
 
-EQUIFORMER = (
-    "{name: equiformer_v2, cutoff: 3.0, layers: 1, lmax: 1, mmax: 1, channels: 4, hidden_channels: 4, heads: 1, "
-    "value_channels: 4, attention_channels: 4, radial_channels: 8, activation: gate}"
-)
+NEQUIP = "{name: nequip, cutoff: 3.0, layers: 2, lmax: 1, channels: 4, radial_channels: 8}"
 
 
 def test_denoising_leaves_a_plain_model(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     ase.io.write("train.xyz", [*ethanol(8), *isolated_atoms()])
     Path("settings.yaml").write_text(
-        f"data: {{train: train.xyz, split: {{valid: 2}}}}\nmodel: {EQUIFORMER}\nmax_epochs: 1\ntensorboard: false\n"
+        f"data: {{train: train.xyz, split: {{valid: 2}}}}\nmodel: {NEQUIP}\nmax_epochs: 1\ntensorboard: false\n"
     )
     assert command("train", "settings.yaml", "denoising={decay_steps: 10}", "--output", "run") == 0
     model, metadata = files.load("run/model.safetensors")
-    assert metadata.settings["name"] == "equiformer_v2"
+    assert metadata.settings["name"] == "nequip"
     assert model.state_dict().keys() == build(model.settings).state_dict().keys()
     told = (tmp_path / "run" / "settings.yaml").read_text()
     assert "decay_steps: 10" in told
@@ -69,7 +66,7 @@ def test_denoising_leaves_a_plain_model(tmp_path, monkeypatch, capsys) -> None:
 def test_what_denoising_cannot_do_is_said(words, sentence, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     ase.io.write("train.xyz", [*ethanol(4), *isolated_atoms()])
-    Path("settings.yaml").write_text(f"data: {{train: train.xyz, split: {{valid: 2}}}}\nmodel: {EQUIFORMER}\nmax_epochs: 1\n")
+    Path("settings.yaml").write_text(f"data: {{train: train.xyz, split: {{valid: 2}}}}\nmodel: {NEQUIP}\nmax_epochs: 1\n")
     assert command("train", "settings.yaml", *words, "--output", "run") == 1
     assert sentence in " ".join(capsys.readouterr().err.split())
 

@@ -1,4 +1,7 @@
-"""What every energy model owes: a list of checks, each a function of a model; `test_contract.py` plants a fault for each."""
+"""What every energy model owes: lists of checks, each a function of a model; `test_contract.py` plants a fault for each.
+
+`CHECKS` run in every test of a model; `COMPILED_CHECKS` trace and export, and run where tests are marked `compile`.
+"""
 
 import ase
 import numpy as np
@@ -7,9 +10,13 @@ from ase.build import bulk, molecule
 
 from tesseral.graph import build_graph, collate
 from tesseral.groups.equivariance import Positions, equivariance_error
+from tesseral.interfaces.ahead_of_time import FIELDS, exported
+from tesseral.interfaces.ase import Calculator
+from tesseral.interfaces.domain import layers_of
 from tesseral.models import files
 from tesseral.physics.forces import energy_and_forces
 from tesseral.physics.selftest import failures, selftest
+from tesseral.train.compiled import CompiledPrediction
 
 
 def disturbed(atoms: ase.Atoms, seed: int = 0) -> ase.Atoms:
@@ -86,14 +93,29 @@ def check_second_derivatives(model, folder) -> None:
 
 
 def check_training(model, folder) -> None:
-    """Forces can be trained: every parameter that matters to them gets a finite gradient of a force loss."""
-    prediction = energy_and_forces(model, graph_of(model, disturbed(molecule("CH3OH"))), create_graph=True)
-    parameters = list(model.parameters())
-    gradients = torch.autograd.grad(
-        prediction.forces.square().sum() + prediction.energy.sum(), parameters, allow_unused=True, materialize_grads=True
-    )
+    """Forces can be trained: the gradient of a force loss is its slope, and nearly every parameter has one."""
+    graph, parameters = graph_of(model, disturbed(molecule("CH3OH"))), list(model.parameters())
+
+    def loss() -> torch.Tensor:
+        prediction = energy_and_forces(model, graph, create_graph=True)
+        return prediction.forces.square().sum() + prediction.energy.sum()
+
+    gradients = torch.autograd.grad(loss(), parameters, allow_unused=True, materialize_grads=True)
     assert all(bool(g.isfinite().all()) for g in gradients)
     assert sum(bool(g.abs().max() > 0) for g in gradients if g.numel()) > 0.8 * len(parameters)
+    generator = torch.Generator().manual_seed(0)
+    directions = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+    losses = []
+    with torch.no_grad():
+        for step in (1e-5, -2e-5):
+            for parameter, direction in zip(parameters, directions, strict=True):
+                parameter.add_(direction, alpha=step)
+            with torch.enable_grad():
+                losses.append(loss().item())
+        for parameter, direction in zip(parameters, directions, strict=True):
+            parameter.add_(direction, alpha=1e-5)
+    slope = sum(float((g * d).sum()) for g, d in zip(gradients, directions, strict=True))
+    assert abs((losses[0] - losses[1]) / 2e-5 - slope) < 1e-4 * max(1.0, abs(slope))
 
 
 def check_file(model, folder) -> None:
@@ -120,6 +142,73 @@ def check_precision(model, folder) -> None:
     assert torch.equal(single.atomic_energies, energies)
 
 
+def check_calculator(model, folder) -> None:
+    """In ASE a saved model gives its energy, forces, and a stress that is their derivative; images are the same atom."""
+    files.save(model, folder / "model.safetensors")
+    crystal = disturbed(bulk("C", "diamond", a=3.6)).repeat((2, 1, 1))
+    crystal.calc = Calculator(folder / "model.safetensors")
+    before = crystal.get_potential_energy()
+    assert abs(before - model(graph_of(model, crystal)).item()) < 1e-8
+    crystal.positions[0] += crystal.cell[0]
+    assert abs(crystal.get_potential_energy() - before) < 1e-8
+    crystal.positions += 0.02 * np.random.default_rng(1).standard_normal(crystal.positions.shape)  # the same neighbour list
+    expected = energy_and_forces(model, graph_of(model, crystal)).forces.detach().numpy()
+    np.testing.assert_allclose(crystal.get_forces(), expected, rtol=0, atol=1e-8)
+    stress, energies, strain = crystal.get_stress(voigt=False), [], 1e-4
+    for sign in (1, -1):
+        strained = crystal.copy()
+        strained.set_cell(crystal.cell.array @ (np.eye(3) + sign * strain * SHEAR), scale_atoms=True)
+        energies.append(model(graph_of(model, strained)).item())
+    slope = (energies[0] - energies[1]) / (2 * strain * crystal.get_volume())
+    assert abs(slope - (stress * SHEAR).sum()) < 1e-5 * max(1.0, abs(slope))
+
+
+SHEAR = np.array([[1.0, 0.2, 0.0], [0.2, -0.5, 0.1], [0.0, 0.1, 0.3]])
+
+
+def check_division(model, folder) -> None:
+    """What an atom's energy depends on ends as many edges away as LAMMPS is told: the rest of the structure may be elsewhere."""
+    hops, step = layers_of(model), 0.6 * model.cutoff
+    count = hops + 4
+    turn = 0.7 * np.arange(count)
+    chain = ase.Atoms(f"{'COH' * count}"[:count], positions=np.stack([step * np.arange(count), np.cos(turn), np.sin(turn)], 1))
+    found = []
+    for atoms in (chain, chain[: hops + 1]):
+        graph = graph_of(model, atoms)
+        positions = graph.positions.requires_grad_()
+        energy = model.node_energies(graph.replace(positions=positions))[0]
+        found.append((energy.item(), torch.autograd.grad(energy, positions)[0]))
+    (whole, forces), (part, of_part) = found
+    assert abs(whole - part) < 1e-9
+    torch.testing.assert_close(forces[: hops + 1], of_part, rtol=0, atol=1e-8)
+    assert forces[hops].abs().max() > 0 or hops == 1
+    assert forces[hops + 1 :].abs().max() == 0
+
+
+def check_compiled(model, folder) -> None:
+    """Energies, forces, and the gradient of a force loss survive being traced into one graph, for batches of any size."""
+    compiled, parameters = CompiledPrediction(model, backend="eager"), list(model.parameters())
+    for names in (("CH3OH", "H2O"), ("CH3CH2OH", "CH4", "H2O2")):
+        graph = collate([graph_of(model, disturbed(molecule(name))) for name in names])
+        found = []
+        for prediction in (compiled(graph), energy_and_forces(model, graph, create_graph=True)):
+            loss = prediction.forces.square().sum() + prediction.energy.sum()
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            found.append([prediction.energy.detach(), prediction.forces.detach(), *gradients])
+        torch.testing.assert_close(found[0], found[1], rtol=1e-8, atol=1e-8)
+    assert compiled.traces == 1
+
+
+def check_export(model, folder) -> None:
+    """Energies, forces and stress are one exported program, for structures of another size than that it was made with."""
+    program = exported(model).module()
+    graph = graph_of(model, disturbed(bulk("C", "diamond", a=3.6)).repeat((2, 1, 1)))
+    energy, forces, stress = program(*(getattr(graph, name) for name in FIELDS))
+    expected = energy_and_forces(model, graph, stress=True)
+    for one, other in zip((energy, forces, stress), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
+
+
 CHECKS = [
     check_invariance,
     check_forces,
@@ -130,4 +219,7 @@ CHECKS = [
     check_training,
     check_file,
     check_precision,
+    check_calculator,
+    check_division,
 ]
+COMPILED_CHECKS = [check_compiled, check_export]

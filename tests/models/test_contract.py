@@ -56,12 +56,39 @@ class Bent(NequIP):
         return super().forward(graph).index_add(0, graph.batch[graph.source], 0.1 * beyond.square())
 
 
+class Placed(NequIP):
+    """Knows in which cell of the crystal an atom is written down."""
+
+    def forward(self, graph: Graph):
+        return super().forward(graph) + 1e-3 * graph.positions.square().sum()
+
+
+class Nosy(NequIP):
+    def node_energies(self, graph: Graph):
+        return super().node_energies(graph) * graph.num_nodes
+
+
+class Counting(NequIP):
+    """Reads a number of atoms in Python, which a trace takes for a constant."""
+
+    def forward(self, graph: Graph):
+        return super().forward(graph) * len(graph.species.tolist())
+
+
 class Frozen(NequIP):
     def forward(self, graph: Graph):
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         self.readout.weight.requires_grad_(True)
         return super().forward(graph)
+
+
+class Cut(NequIP):
+    """Trains its energy, and its forces as if the last layer were constant."""
+
+    def node_energies(self, graph: Graph):
+        energies = super().node_energies(graph)
+        return energies + 0.1 * (energies - self.atomic_energies[self.embedding.index(graph.species)]).detach() * energies
 
 
 class Forgetful(NequIP):
@@ -79,7 +106,10 @@ class Forgetful(NequIP):
         (Abrupt, contract.check_smoothness),
         (Bent, contract.check_second_derivatives),
         (Frozen, contract.check_training),
+        (Cut, contract.check_training),
         (Forgetful, contract.check_file),
+        (Placed, contract.check_calculator),
+        (Nosy, contract.check_division),
     ],
 )
 def test_a_faulty_model_is_caught(kind, check, tmp_path) -> None:
@@ -100,3 +130,12 @@ def test_rounded_energies_are_caught(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(files, "load", rounding)
     with pytest.raises(AssertionError):
         contract.check_precision(sound(), tmp_path)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("check", contract.COMPILED_CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_a_model_that_cannot_be_traced_is_caught(check, tmp_path) -> None:
+    model = sound()
+    model.__class__ = Counting
+    with pytest.raises(Exception):  # noqa: B017 (the tracer's own errors are of many kinds)
+        check(model, tmp_path)
