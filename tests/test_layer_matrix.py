@@ -2,10 +2,12 @@
 `python -m tests.test_layer_matrix` writes and the tests hold to be true."""
 
 import copy
+import importlib
 import inspect
 import io
 import pathlib
 import pickle
+import pkgutil
 
 import pytest
 import torch
@@ -257,6 +259,24 @@ def public_layers():
     return [name for name in names if issubclass(getattr(layers, name), nn.Module)]
 
 
+# Parts of single models, and energy models, which take a graph; all are tested where their models are.
+OF_MODELS = {
+    "Coulomb", "D3", "EdgeActivation", "EdgeAttention", "EdgeDegree", "NeighborhoodProduct", "NequIPLayer", "RadialNetwork",
+    "ScreenedRepulsion", "SphereFeedForward", "Sum", "WeightedHarmonics", "ZBL",
+}  # fmt: skip
+
+
+def test_no_layer_is_forgotten():
+    found = set()
+    for module in pkgutil.iter_modules(layers.__path__, "tesseral.nn."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.name and name[0] != "_":
+                found.add(name)
+    new = found - set(layers.__all__) - OF_MODELS
+    assert not new, f"layers that neither tesseral.nn exports nor OF_MODELS names: {sorted(new)}"
+    assert found >= OF_MODELS, f"OF_MODELS names what is not there: {sorted(OF_MODELS - found)}"
+
+
 def test_every_public_layer_has_a_row():
     missing = set(public_layers()) - set(LAYERS)
     assert not missing, f"add {sorted(missing)} to LAYERS, and run python -m tests.test_layer_matrix for docs/layers.md"
@@ -309,6 +329,9 @@ INTRODUCTION = """# Every layer under every transformation
 
 What PyTorch does to functions, done to every public layer of `tesseral.nn` on a CPU. Each cell is a test of
 `tests/test_layer_matrix.py`; `python -m tests.test_layer_matrix` writes this table.
+
+Parts of single models (attention in edge frames, Allegro's products, NequIP's interaction) and energy models (ZBL, Coulomb, D3,
+sums), which `tesseral.nn` does not export by name, are tested with their models instead.
 
 - compile: `torch.compile(fullgraph=True)` gives the eager result; export: so does `torch.export`.
 - vmap: `torch.func.vmap` gives what a loop gives; hessian: `torch.func.hessian` is symmetric and agrees with differences of

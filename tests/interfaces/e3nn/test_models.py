@@ -23,14 +23,18 @@ def _radius_graph(pos, r, batch, max_num_neighbors):
     return ((distance < r) & (distance > 0) & (batch[:, None] == batch)).nonzero().T
 
 
-@pytest.fixture(autouse=True)
-def _optional_packages_and_double(monkeypatch):
+def give_stand_ins(monkeypatch):
     """What some of e3nn's modules import, as far as they use it."""
     stand_ins = {"torch_scatter": {"scatter": _scatter}, "torch_cluster": {"radius_graph": _radius_graph}}
     for name, contents in {**stand_ins, "torch_geometric": {}, "torch_geometric.data": {"Data": dict}}.items():
         module = ModuleType(name)
         vars(module).update(contents)
         monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.fixture(autouse=True)
+def _optional_packages_and_double(monkeypatch):
+    give_stand_ins(monkeypatch)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
