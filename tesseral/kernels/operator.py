@@ -109,7 +109,9 @@ class _Multilinear(Function):
         if _foldable(program, front[:number], batched, count):
             whole = [t if many else t.expand(count, *t.shape) for t, many in zip(front, batched, strict=True)]
             tensors = [t if slot.index == SHARED else w.flatten(0, 1) for t, w, slot in zip(front, whole, program.input_slots)]
-            maps = [_fold(*whole[i : i + 3], n) for i, n in zip(range(number, len(whole), 3), rows, strict=True)]
+            maps = [
+                _fold(whole[i], whole[i + 1], whole[i + 2], n) for i, n in zip(range(number, len(whole), 3), rows, strict=True)
+            ]
             outputs = multilinear(program, tensors, maps, [count * n for n in rows], backend)
             return tuple(y.unflatten(0, (count, -1)) for y in outputs), (0,) * len(outputs)
         samples = []
