@@ -97,6 +97,25 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
             if not arguments.trial:
                 file.write_text(json.dumps(rows, indent=1))
+    print(table([row for row in rows if row["set"] == arguments.set]))
+
+
+def table(rows: list[dict]) -> str:
+    """Means and standard deviations over the seeds, as Markdown: energies in meV / forces in meV/Å."""
+    tests = [test for test in rows[0]["errors"] if test != "validation"] or ["validation"]
+    lines = [f"| model | parameters | seeds | epochs | {' | '.join(tests)} |", "|---" * (len(tests) + 4) + "|"]
+    for name in dict.fromkeys(row["model"] for row in rows):
+        of_model = [row for row in rows if row["model"] == name]
+        cells = [f"{of_model[0]['parameters']:,}", str(len(of_model)), f"{np.mean([row['epochs'] for row in of_model]):.0f}"]
+        for test in tests:
+            found = {what: [row["errors"][test][what] for row in of_model] for what in of_model[0]["errors"][test]}
+            cells.append(" / ".join(_mean(values) for values in found.values()))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
 
 
 def run(name: str, seed: int, data: Path, arguments: argparse.Namespace) -> dict:
