@@ -151,9 +151,8 @@ def main() -> None:
         subprocess.run([*command, "--level-of-theory", "B3LYP/6-31G*"], check=True, cwd=run)
         results[name] = compare(name, minimum, matrix, run / "run" / "model.safetensors")
         results[name] |= {"frames": options.frames, "seconds_of_training": time.monotonic() - begun}
-    text = json.dumps(results, indent=1)
-    (options.output / "result.json").write_text(text)
-    print(text)
+        (options.output / "result.json").write_text(json.dumps(results, indent=1))
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

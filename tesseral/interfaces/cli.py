@@ -397,6 +397,7 @@ def spectrum(
     tolerance: Annotated[float, typer.Option(help="of the point group, in Å")] = 0.01,
     precision: Precision = "float64",
     backend: Backend = "auto",
+    resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Normal modes of a molecule by irreps, what is active in the infrared and in Raman, and how much."""
@@ -405,7 +406,7 @@ def spectrum(
     potential, _ = _load(model, precision, backend)
     spectrum_file(
         potential, structure, output, tensors=tensors, trajectory=trajectory, interval=interval, fmax=fmax, width=width,
-        tolerance=tolerance, overwrite=overwrite,
+        tolerance=tolerance, resume=resume, overwrite=overwrite,
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import zipfile
@@ -25,7 +24,7 @@ from tesseral.graph import build_graph
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.phonon_report import write_phonon_report
 from tesseral.interfaces.responses import holds_field, load_field_energy, non_analytic
-from tesseral.interfaces.simulation import check_species, crystal_formula, progress_bar, read_structure
+from tesseral.interfaces.simulation import check_species, crystal_formula, fingerprint, progress_bar, read_structure
 from tesseral.physics.force_constants import ForceConstants, force_constants
 from tesseral.physics.phonons import (
     Curves,
@@ -202,7 +201,7 @@ def _born(born: Path, primitive: ase.Atoms, size: tuple[int, int, int]) -> Any:
 
 def _force_constants(model: Any, primitive: ase.Atoms, folder: Path, resume: bool) -> ForceConstants:
     crystal = build_graph(primitive, float(model.cutoff))
-    mark = _fingerprint(model, primitive)
+    mark = fingerprint(model, primitive)
     if resume and (folder / STATE).exists():
         try:
             with np.load(folder / STATE) as stored:
@@ -222,15 +221,6 @@ def _force_constants(model: Any, primitive: ase.Atoms, folder: Path, resume: boo
     )  # fmt: skip
     write_atomically(folder / STATE, buffer.getvalue())
     return ForceConstants(constants.values.cpu(), constants.atoms.cpu(), constants.shifts.cpu(), crystal)
-
-
-def _fingerprint(model: Any, primitive: ase.Atoms) -> str:
-    digest = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    for array in (primitive.numbers, primitive.positions, primitive.cell.array):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _checks(model: Any, constants: ForceConstants, primitive: ase.Atoms, hops: int) -> list[dict[str, Any]]:

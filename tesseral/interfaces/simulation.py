@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 from collections.abc import Iterable, Sequence
@@ -251,6 +252,16 @@ def crystal_picture(atoms: ase.Atoms, title: str) -> Movie:
         images.append((inside + shift)[there.all(1)])
         symbols += list(np.array(shown.get_chemical_symbols())[there.all(1)])
     return Movie(title, symbols, (np.concatenate(images) @ atoms.cell.array)[None], atoms.cell.array)
+
+
+def fingerprint(model: torch.nn.Module, atoms: ase.Atoms) -> str:
+    """What a resumed run compares: the weights of a model and a structure."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for array in (atoms.numbers, atoms.positions, atoms.cell.array):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def progress_bar(name: str) -> Progress:

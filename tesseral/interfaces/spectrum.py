@@ -6,6 +6,7 @@ import dataclasses
 import html
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tesseral.data import DataError
 from tesseral.graph import Graph, build_graph
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.responses import FieldResponses, load_responses
-from tesseral.interfaces.simulation import check_species, progress_bar, read_structure
+from tesseral.interfaces.simulation import check_species, fingerprint, progress_bar, read_structure
 from tesseral.interfaces.spectrum_figures import activity, lines_figure, trajectory_figure
 from tesseral.interfaces.trajectory_spectrum import TrajectorySpectrum, trajectory_spectrum
 from tesseral.models.tensor import TensorModel
@@ -34,10 +35,10 @@ from tesseral.physics.spectra import broadened
 from tesseral.train.checkpoints import write_atomically
 from tesseral.train.report import Movie, Report, installed_versions, write_report
 
-RELAXED, MODES, CURVES, DYNAMICS, FIGURE, SUMMARY, REPORT = (
-    "relaxed.xyz", "modes.csv", "curves.csv", "dynamics.csv", "spectrum.svg", "summary.json", "report.html"
+RELAXED, HESSIAN, MODES, CURVES, DYNAMICS, FIGURE, SUMMARY, REPORT = (
+    "relaxed.xyz", "hessian.npz", "modes.csv", "curves.csv", "dynamics.csv", "spectrum.svg", "summary.json", "report.html"
 )  # fmt: skip
-FILES = (RELAXED, MODES, CURVES, DYNAMICS, FIGURE, SUMMARY, REPORT)
+FILES = (RELAXED, HESSIAN, MODES, CURVES, DYNAMICS, FIGURE, SUMMARY, REPORT)
 ANIMATED = 60
 """Levels with an animation in the report, the lowest ones."""
 
@@ -62,6 +63,7 @@ def spectrum(
     fmax: float = 1e-4,
     width: float = 10.0,
     tolerance: float = 0.01,
+    resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
 ) -> Spectrum:
@@ -69,7 +71,8 @@ def spectrum(
 
     Relaxes it, puts it onto its point group (to the ``tolerance`` in Å), and takes the exact Hessian there. Irreps and
     activities need nothing else; intensities come from ``tensors``, a model of "dipole" and "polarizability". Lines get a
-    ``width`` in 1/cm. Raises ``ValueError`` and its kin with a sentence for whatever a user can mend.
+    ``width`` in 1/cm. ``resume`` takes the molecule and its Hessian from an earlier run of this model. Raises ``ValueError``
+    and its kin with a sentence for whatever a user can mend.
     """
     console = console or Console(stderr=True)
     atoms = read_structure(structure)
@@ -77,15 +80,26 @@ def spectrum(
     _check(atoms, structure, fmax, width, tolerance)
     if tensors is not None:
         _check_tensors(tensors, atoms)
-    _prepare(folder, overwrite)
-    rest, residual = _relaxed(model, atoms, fmax, console)
-    symmetry = symmetry_of(rest.numbers, rest.positions, tolerance=tolerance)
-    rest.positions = symmetry.symmetrized
-    graph = build_graph(rest, float(model.cutoff))
-    with progress_bar("second derivatives") as bar:
-        bar.add_task("second derivatives", total=None, note=f"{3 * len(rest)} rows")
-        matrix = hessian(model, graph)
-        forces = energy_and_forces(model, graph).forces
+    if resume and overwrite:
+        raise ValueError("--resume continues a run and --overwrite discards it; give one of them")
+    if not resume:
+        _prepare(folder, overwrite)
+    earlier = _earlier(model, folder, atoms) if resume else None
+    if earlier is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        rest, residual = _relaxed(model, atoms, fmax, console)
+        symmetry = symmetry_of(rest.numbers, rest.positions, tolerance=tolerance)
+        rest.positions = symmetry.symmetrized
+        graph = build_graph(rest, float(model.cutoff))
+        with progress_bar("second derivatives") as bar:
+            bar.add_task("second derivatives", total=None, note=f"{3 * len(rest)} rows")
+            matrix = hessian(model, graph)
+            forces = energy_and_forces(model, graph).forces
+        _keep(model, folder, rest, residual, matrix, forces)
+    else:
+        rest, residual, matrix, forces = earlier
+        console.print(f"continuing with the Hessian in {folder / HESSIAN}", highlight=False, soft_wrap=True)
+        symmetry = symmetry_of(rest.numbers, rest.positions, tolerance=tolerance)
     responses = {} if tensors is None else _responses(tensors, rest)
     modes = normal_modes(matrix.detach().cpu().numpy(), rest.numbers, symmetry, **responses)
     checks = _checks(rest, matrix, forces, modes, getattr(model, "dtype", torch.float64) == torch.float64)
@@ -166,6 +180,32 @@ def _relaxed(model: Any, atoms: ase.Atoms, fmax: float, console: Console) -> tup
     if not result.converged:
         raise ValueError(f"{result.sentence}; a molecule that is not at rest has no normal modes")
     return ase.Atoms(moving.numbers, moving.positions), result.fmax
+
+
+def _keep(model: Any, folder: Path, atoms: ase.Atoms, residual: float, matrix: torch.Tensor, forces: torch.Tensor) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, numbers=atoms.numbers, positions=atoms.positions, hessian=matrix.detach().cpu().numpy(),
+        forces=forces.detach().cpu().numpy(), residual=np.array(residual), fingerprint=np.array(fingerprint(model, atoms)),
+    )  # fmt: skip
+    write_atomically(folder / HESSIAN, buffer.getvalue())
+
+
+def _earlier(model: Any, folder: Path, atoms: ase.Atoms) -> tuple[ase.Atoms, float, torch.Tensor, torch.Tensor] | None:
+    """The molecule at rest, its largest force, Hessian and forces of an earlier run; None where it did not get so far."""
+    if not (folder / HESSIAN).exists():
+        return None
+    try:
+        with np.load(folder / HESSIAN) as stored:
+            kept = {name: stored[name] for name in stored.files}
+        rest = ase.Atoms(kept["numbers"], kept["positions"])
+        same = str(kept["fingerprint"]) == fingerprint(model, rest) and rest.numbers.tolist() == atoms.numbers.tolist()
+        found = rest, float(kept["residual"]), torch.from_numpy(kept["hessian"]), torch.from_numpy(kept["forces"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{folder / HESSIAN} cannot be read ({error}); discard the run with --overwrite") from error
+    if not same:
+        raise DataError(f"{folder / HESSIAN} is of another model or molecule; discard the run with --overwrite")
+    return found
 
 
 def _responses(tensors: TensorModel | FieldResponses, atoms: ase.Atoms) -> dict[str, np.ndarray]:

@@ -109,6 +109,25 @@ def test_intensities_and_dynamics(methane, tensors, tmp_path):
     assert moved.density.sum() * moved.wavenumbers[1] == pytest.approx(15, rel=0.05)  # all 3n degrees of freedom
 
 
+def test_an_interrupted_run_goes_on(methane, tmp_path, monkeypatch):
+    found = spectrum(Methane(), methane, tmp_path / "out")
+    (tmp_path / "out" / "report.html").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("tesseral.interfaces.spectrum.relax", None)  # nothing is computed again
+        patch.setattr("tesseral.interfaces.spectrum.hessian", None)
+        again = spectrum(Methane(), methane, tmp_path / "out", resume=True)
+    np.testing.assert_allclose(again.modes.frequencies, found.modes.frequencies, atol=1e-6)
+    assert (tmp_path / "out" / "report.html").exists()
+    ase.io.write(tmp_path / "other.xyz", ase.build.molecule("C2H6"))
+    with pytest.raises(DataError, match="another model or molecule"):
+        spectrum(Methane(), tmp_path / "other.xyz", tmp_path / "out", resume=True)
+    (tmp_path / "out" / "hessian.npz").write_bytes(b"half")
+    with pytest.raises(DataError, match="--overwrite"):
+        spectrum(Methane(), methane, tmp_path / "out", resume=True)
+    with pytest.raises(ValueError, match="one of them"):
+        spectrum(Methane(), methane, tmp_path / "out", resume=True, overwrite=True)
+
+
 def test_refusals(methane, tensors, tmp_path):
     crystal = tmp_path / "crystal.xyz"
     ase.io.write(crystal, ase.Atoms("CH", positions=[(0, 0, 0), (0, 0, 1.1)], cell=[4, 4, 4], pbc=True))
