@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bad_input_table import Document, run_cases
 
-SUBJECTS = ("crystal_commands", "symmetry", "imports", "lammps", "dispersion", "uncertainty", "architectures")
+SUBJECTS = ("crystal_commands", "symmetry", "imports", "lammps", "dispersion", "uncertainty", "architectures", "tensors")
 
 
 def introduction(tried: int, good: int) -> str:

@@ -159,6 +159,10 @@ def _new_model(settings: TensorTrainingSettings, training: Sequence[Graph], back
                 )
             chosen |= KNOWN[name]
         target = Target.model_validate(chosen)
+        try:
+            Irreps(target.irreps)
+        except ValueError as error:
+            raise SettingsError(f"targets.{name}.irreps: {error}") from None
         labels, counts = _labelled(name, target, everything, species)
         statistics = target_statistics(labels, counts, Irreps(target.irreps))
         targets[name] = target.model_copy(update={"scale": statistics.scale})

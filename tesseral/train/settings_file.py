@@ -189,6 +189,8 @@ def _sentence(settings_class: type[BaseModel], problem: Any) -> str:
             close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             return f"'{path}' is {_describe(value)}, expected one of {', '.join(choices)}{hint}"
+        case "too_short" if not value:
+            return f"'{path}' is empty; expected {_expected(settings_class, location)}"
         case "value_error":
             reason = str(problem["ctx"]["error"])
             if isinstance(value, Mapping):

@@ -41,7 +41,8 @@ class Presence(Check):
                 "error", "only-isolated-atoms", "the data hold nothing but isolated atoms: there are no structures to train on"
             )
             return
-        wanted = dict.fromkeys([*self.settings.required, "forces", *self._asked_for()])
+        expected = ["forces"] if "energy" in self.settings.required else []  # whoever trains on tensors alone needs none
+        wanted = dict.fromkeys([*self.settings.required, *expected, *self._asked_for()])
         for label in wanted:
             serious = label in self.settings.required or label in self._asked_for()
             have = self.labelled[label].total()
