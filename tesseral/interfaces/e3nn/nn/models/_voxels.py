@@ -30,6 +30,9 @@ def lattice_within(radius: float, steps: Sequence[float]) -> Tensor:
 class VoxelConvolution(nn.Module):
     """Self-interaction, and the product with harmonics of the lattice, weighted by learned radial functions."""
 
+    emb: Tensor
+    sh: Tensor
+
     def __init__(self, irreps_in: Any, irreps_out: Any, irreps_sh: Any) -> None:
         super().__init__()
         self.irreps_in, self.irreps_out, self.irreps_sh = map(o3.Irreps, (irreps_in, irreps_out, irreps_sh))

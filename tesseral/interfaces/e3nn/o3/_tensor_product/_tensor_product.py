@@ -38,6 +38,9 @@ class TensorProduct(nn.Module):
     torch.Size([7, 16])
     """
 
+    weight: Tensor
+    output_mask: Tensor
+
     def __init__(
         self,
         irreps_in1: Any,

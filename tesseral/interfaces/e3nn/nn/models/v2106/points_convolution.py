@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tesseral.interfaces.e3nn import o3
 from tesseral.interfaces.e3nn.nn.models._convolution import PointsConvolution
 from tesseral.interfaces.e3nn.nn.models._points import scatter
 from tesseral.interfaces.e3nn.util.jit import compile_mode
@@ -20,6 +21,7 @@ class Convolution(PointsConvolution):
     """Self-interaction + alpha messages. Raises ``AssertionError`` where there are no messages, or no scalars for alpha."""
 
     mixing = "alpha"
+    alpha: o3.FullyConnectedTensorProduct
 
     def __init__(
         self,
