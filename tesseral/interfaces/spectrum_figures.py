@@ -81,7 +81,7 @@ def trajectory_figure(spectrum: TrajectorySpectrum) -> str:
         (f"Infrared, {at}", "km/mol per cm⁻¹", spectrum.infrared),
         (f"Raman, {at}", "Å⁴/amu per cm⁻¹", spectrum.raman),
     ]
-    known = [row for row in rows if row[2] is not None]
+    known = [(title, unit, values) for title, unit, values in rows if values is not None]
     figure, panels = new_figure(len(known), height=3.2, width=16.0)
     for panel, (title, unit, values), color in zip(panels, known, COLORS, strict=False):
         panel.plot(spectrum.wavenumbers, values, color=color, linewidth=1.3)

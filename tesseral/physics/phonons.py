@@ -52,8 +52,12 @@ def conventional_cell(atoms: ase.Atoms, symprec: float = 1e-4) -> ase.Atoms:
     >>> len(conventional_cell(ase.build.bulk("NaCl", "rocksalt", a=5.64)))
     8
     """
-    lattice, places, numbers = spglib.standardize_cell(_tuple(atoms), symprec=symprec)
-    return ase.Atoms(numbers, scaled_positions=places, cell=lattice, pbc=True)
+    lattice, places, numbers = _tuple(atoms)
+    found = spglib.standardize_cell((lattice.tolist(), places.tolist(), numbers.tolist()), symprec=symprec)
+    if found is None:
+        return atoms.copy()
+    cell, scaled, kinds = found
+    return ase.Atoms(kinds, scaled_positions=scaled, cell=cell, pbc=True)
 
 
 def standard_path(primitive: ase.Atoms, spacing: float = 0.005, symprec: float = 1e-4) -> Path:
