@@ -122,6 +122,8 @@ class Gate(nn.Module):
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
+        if "_table" not in state:  # of an earlier tesseral
+            self._table = None
         if "_blocks" not in state:  # a pickle of e3nn's own layer
             self.irreps_in, self.irreps_out = state["_irreps_in"], state["_irreps_out"]
             self._set_blocks()

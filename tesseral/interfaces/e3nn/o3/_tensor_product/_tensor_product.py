@@ -171,7 +171,10 @@ class TensorProduct(nn.Module):
 
     def __setstate__(self, state: dict) -> None:
         if "_plan" in state:
-            return super().__setstate__(state)
+            super().__setstate__(state)
+            if "_by_rows" not in state:  # of an earlier tesseral
+                self._by_rows = row_program(self._plan)
+            return
         if "instructions" not in state:
             raise ValueError(
                 f"a {type(self).__name__} of e3nn.o3.experimental was pickled, which is not translated: build it anew"
