@@ -4,7 +4,7 @@ Its derivatives are itself with the derivative's program. It has two doors:
 
 - ``torch.ops.tesseral.multilinear``, keyed by the program's text, for ``torch.compile``, ``torch.export`` and ``make_fx``;
 - an ``autograd.Function`` for eager mode and ``torch.func``, whose forward mode and ``vmap`` are right (a custom op's jvp is
-  silently zero).
+  silently zero; the other door raises instead).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._functorch.utils import unwrap_dead_wrappers
+from torch.autograd import forward_ad
 
 from tesseral.kernels import dispatch
 from tesseral.kernels.function import Function, executed
@@ -53,7 +54,7 @@ def _plain(tensors: Sequence[Tensor]) -> bool:
     """Whether nothing watches: no gradients, no forward mode, no transform, no tracer."""
     if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
         return False
-    if torch.autograd.forward_ad._current_level >= 0 or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
+    if forward_ad._current_level >= 0 or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
         return False
     return not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
 
@@ -65,7 +66,8 @@ class _Multilinear(Function):
     def forward(program: Program, rows: tuple[int, ...], backend: str, *arguments: Tensor) -> tuple[Tensor, ...]:
         tensors, maps = arguments[: program.num_inputs], arguments[program.num_inputs :]
         if torch._C._len_torch_dispatch_stack() or any(type(t) not in (Tensor, torch.nn.Parameter) for t in arguments):
-            return tuple(torch.ops.tesseral.multilinear(program.key, list(tensors), list(maps), list(rows), backend))
+            with forward_ad._set_fwd_grad_enabled(False):  # that is what jvp is for
+                return tuple(torch.ops.tesseral.multilinear(program.key, list(tensors), list(maps), list(rows), backend))
         return dispatch.execute(program, tensors, unflatten(list(maps)), rows, backend)
 
     @staticmethod
@@ -181,6 +183,11 @@ torch.library.define("tesseral::multilinear", _SCHEMA)
 
 @torch.library.impl("tesseral::multilinear", "CompositeExplicitAutograd")
 def _run(program: str, tensors: list[Tensor], maps: list[Tensor], rows: list[int], backend: str) -> list[Tensor]:
+    # Tangents cannot be seen from here, and torch would pass over them in silence.
+    if forward_ad._current_level >= 0 and torch._C._is_fwd_grad_enabled():
+        raise RuntimeError(
+            "torch.ops.tesseral.multilinear has no forward-mode derivative: call tesseral.kernels.operator.multilinear, which has"
+        )
     # AOTInductor gives None for an empty list
     return list(dispatch.execute(Program.from_key(program), tensors, unflatten(maps or []), rows or [], backend))
 

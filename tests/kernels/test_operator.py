@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tesseral.kernels import dispatch, operator
-from tesseral.kernels.index_map import sort
+from tesseral.kernels.index_map import IndexMap, flatten, sort
 from tesseral.nn import Convolution, Linear
 from tesseral.ops import ConvolutionPlan, convolution
 
@@ -97,3 +97,23 @@ def test_autocast_multiplies_in_bfloat16_and_convolves_in_float32(tensors):
     assert 1e-4 < (found - exact).norm() / exact.norm() < 1e-2
     (gradient,) = torch.autograd.grad(found.square().sum(), layer.weight)
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("forward_mode", [True, False])
+def test_the_door_for_compilers_never_drops_a_tangent(tensors, forward_mode):
+    x, y, w = (t[0] for t in tensors)
+    edge_index = edges("sorted")[0]
+    maps = flatten([IndexMap(edge_index[0]), IndexMap(edge_index[1])])
+
+    def through(x):
+        return torch.ops.tesseral.multilinear(PLAN.program.key, [x, y, w], maps, [NODES, NODES], "auto")[0]
+
+    torch.testing.assert_close(through(x), convolution(PLAN, x, y, w, edge_index))
+
+    def dual():
+        with torch.autograd.forward_ad.dual_level():
+            return through(torch.autograd.forward_ad.make_dual(x, torch.ones_like(x)))
+
+    run = dual if forward_mode else lambda: torch.func.jvp(through, (x,), (torch.ones_like(x),))
+    with pytest.raises(RuntimeError, match="forward-mode"):
+        run()
