@@ -33,7 +33,7 @@ def multilinear(
     ``program.form.indices``. Raises ``ValueError`` for tensors that do not fit, ``BackendError`` where a named backend cannot
     run it.
     """
-    if torch.is_autocast_enabled(tensors[0].device.type):
+    if (kind := tensors[0].device.type) != "meta" and torch.is_autocast_enabled(kind):  # meta has none to ask for
         tensors = _agreed(tensors)
     if torch.compiler.is_compiling():
         return tuple(torch.ops.tesseral.multilinear(program.key, list(tensors), flatten(list(maps)), list(rows), backend))

@@ -21,7 +21,7 @@ class PointsConvolution(nn.Module):
         irreps_edge_attr: Any,
         irreps_node_output: Any,
         fc_neurons: list[int],
-        num_neighbors: float,
+        num_neighbors: float | int,
     ) -> None:
         super().__init__()
         self.irreps_node_input, self.irreps_node_output = o3.Irreps(irreps_node_input), o3.Irreps(irreps_node_output)

@@ -25,7 +25,7 @@ class Convolution(nn.Module):
         number_of_edge_features: int,
         radial_layers: int,
         radial_neurons: int,
-        num_neighbors: float,
+        num_neighbors: float | int,
     ) -> None:
         super().__init__()
         self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
@@ -83,12 +83,12 @@ class Network(nn.Module):
         irreps_node_attr: Any,
         irreps_edge_attr: Any,
         layers: int,
-        max_radius: float,
+        max_radius: float | int,
         number_of_basis: int,
         radial_layers: int,
         radial_neurons: int,
-        num_neighbors: float,
-        num_nodes: float,
+        num_neighbors: float | int,
+        num_nodes: float | int,
         reduce_output: bool = True,
     ) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ class _Network(nn.Module):
     basis: str
     mp: nn.Module
 
-    def __init__(self, max_radius: float, num_nodes: float, lmax: int, pool_nodes: bool) -> None:
+    def __init__(self, max_radius: float | int, num_nodes: float | int, lmax: int, pool_nodes: bool) -> None:
         super().__init__()
         self.lmax, self.max_radius, self.number_of_basis = lmax, max_radius, NUMBER_OF_BASIS
         self.num_nodes, self.pool_nodes = num_nodes, pool_nodes
@@ -46,9 +46,9 @@ class SimpleNetwork(_Network):
         self,
         irreps_in: Any,
         irreps_out: Any,
-        max_radius: float,
-        num_neighbors: float,
-        num_nodes: float,
+        max_radius: float | int,
+        num_neighbors: float | int,
+        num_nodes: float | int,
         mul: int = 50,
         layers: int = 3,
         lmax: int = 2,
@@ -82,9 +82,9 @@ class NetworkForAGraphWithAttributes(_Network):
         irreps_node_attr: Any,
         irreps_edge_attr: Any,
         irreps_node_output: Any,
-        max_radius: float,
-        num_neighbors: float,
-        num_nodes: float,
+        max_radius: float | int,
+        num_neighbors: float | int,
+        num_nodes: float | int,
         mul: int = 50,
         layers: int = 3,
         lmax: int = 2,

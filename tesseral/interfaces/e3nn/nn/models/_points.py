@@ -23,7 +23,7 @@ def scatter(src: Tensor, index: Tensor, dim_size: int) -> Tensor:
     return src.new_zeros(dim_size, src.shape[1]).index_add(0, index, src)
 
 
-def radius_graph(pos: Tensor, r_max: float, batch: Tensor | None = None) -> Tensor:
+def radius_graph(pos: Tensor, r_max: float | int, batch: Tensor | None = None) -> Tensor:
     """All pairs (2, edges) of different points within a radius, in the same graph; without periods.
 
     >>> radius_graph(torch.tensor([[0.0, 0, 0], [0, 0, 1], [0, 0, 3]]), 1.5)

@@ -11,14 +11,14 @@ from tesseral.interfaces.e3nn import o3
 from tesseral.interfaces.e3nn.math import soft_one_hot_linspace
 
 
-def unit_lattice(size: int, steps: Sequence[float]) -> Tensor:
+def unit_lattice(size: int, steps: Sequence[float | int]) -> Tensor:
     """Points (x, y, z, 3) of ``size`` a diameter, in units of the radius along the axis of the shortest step."""
     r = torch.linspace(-1, 1, size)
     axes = [r * step / min(steps) for step in steps]
     return torch.stack(torch.meshgrid(*(a[a.abs() <= 1] for a in axes), indexing="ij"), dim=-1)
 
 
-def lattice_within(radius: float, steps: Sequence[float]) -> Tensor:
+def lattice_within(radius: float | int, steps: Sequence[float | int]) -> Tensor:
     """Points (x, y, z, 3) of a lattice up to a radius along each axis."""
     axes = []
     for step in steps:
@@ -38,7 +38,7 @@ class VoxelConvolution(nn.Module):
         self.irreps_in, self.irreps_out, self.irreps_sh = map(o3.Irreps, (irreps_in, irreps_out, irreps_sh))
         self.sc = o3.Linear(self.irreps_in, self.irreps_out)
 
-    def set_filters(self, lattice: Tensor, end: float, number: int) -> None:
+    def set_filters(self, lattice: Tensor, end: float | int, number: int) -> None:
         """Radial functions and harmonics at the points of a lattice, the product, and its random weights."""
         embedded = soft_one_hot_linspace(lattice.norm(dim=-1), 0.0, end, number, basis="smooth_finite", cutoff=True)
         self.register_buffer("emb", embedded)
@@ -47,7 +47,7 @@ class VoxelConvolution(nn.Module):
         self.tp = o3.FullyConnectedTensorProduct(*ends, shared_weights=False, compile_left_right=False, compile_right=True)
         self.weight = nn.Parameter(torch.randn(number, self.tp.weight_numel))
 
-    def matrices(self, factor: float) -> Tensor:
+    def matrices(self, factor: float | int) -> Tensor:
         """The filter (x, y, z, dim_in, dim_out)."""
         return self.tp.right(self.sh, self.emb @ self.weight / factor)
 
@@ -64,7 +64,9 @@ class LowPassFilter(nn.Module):
 
     kernel: Tensor
 
-    def __init__(self, scale: float, stride: int = 1, transposed: bool = False, steps: Sequence[float] = (1, 1, 1)) -> None:
+    def __init__(
+        self, scale: float | int, stride: int = 1, transposed: bool = False, steps: Sequence[float | int] = (1, 1, 1)
+    ) -> None:
         super().__init__()
         sigma = 0.5 * (scale**2 - 1) ** 0.5
         size = int(1 + 2 * 2.5 * sigma)

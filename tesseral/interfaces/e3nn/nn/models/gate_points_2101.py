@@ -23,7 +23,7 @@ class Convolution(_january.Convolution):
         number_of_basis: int,
         radial_layers: int,
         radial_neurons: int,
-        num_neighbors: float,
+        num_neighbors: float | int,
     ) -> None:
         ends = (irreps_in, irreps_node_attr, irreps_edge_attr, irreps_out)
         super().__init__(*ends, number_of_basis, radial_layers, radial_neurons, num_neighbors)

@@ -27,7 +27,7 @@ class Convolution(nn.Module):
         num_edge_scalar_attr: int,
         radial_layers: int,
         radial_neurons: int,
-        num_neighbors: float,
+        num_neighbors: float | int,
     ) -> None:
         super().__init__()
         self.irreps_node_input, self.irreps_node_output = o3.Irreps(irreps_node_input), o3.Irreps(irreps_node_output)

@@ -25,7 +25,7 @@ class Convolution(VoxelConvolution):
         irreps_in: Any,
         irreps_out: Any,
         irreps_sh: Any,
-        diameter: float,
+        diameter: float | int,
         num_radial_basis: int,
         steps: Any = (1.0, 1.0, 1.0),
         **kwargs: Any,

@@ -24,7 +24,7 @@ class MessagePassing(nn.Module):
         irreps_node_attr: Any,
         irreps_edge_attr: Any,
         fc_neurons: list[int],
-        num_neighbors: float,
+        num_neighbors: float | int,
     ) -> None:
         super().__init__()
         self.num_neighbors = num_neighbors

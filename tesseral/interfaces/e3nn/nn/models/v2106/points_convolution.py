@@ -30,7 +30,7 @@ class Convolution(PointsConvolution):
         irreps_edge_attr: Any,
         irreps_node_output: Any,
         fc_neurons: list[int],
-        num_neighbors: float,
+        num_neighbors: float | int,
     ) -> None:
         super().__init__(irreps_node_input, irreps_node_attr, irreps_edge_attr, irreps_node_output, fc_neurons, num_neighbors)
         assert self.tp.irreps_out.dim > 0, (
