@@ -23,7 +23,8 @@ from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.spectrum_figures import lines_figure
 from tesseral.models import files
 from tesseral.models.nequip import NequIPSettings
-from tesseral.models.tensor import Target, TensorModel, TensorSettings, save_tensor_model
+from tesseral.models.tensor import Target, TensorModel, TensorSettings
+from tesseral.models.tensor_files import save_tensors
 from tesseral.physics.electric import position_derivatives
 from tesseral.physics.hessian import hessian
 from tesseral.physics.normal_modes import NormalModes, normal_modes, symmetry_of
@@ -169,7 +170,7 @@ def main() -> None:
     result |= {f"spectrum_{name}": spectrum(model, name) for name in ("trans", "gauche+")}
     draw(model, arguments.potential, arguments.output / "spectrum.svg")
     notes = {"level_of_theory": "B3LYP/def2-SVP", "errors": result["test"]}
-    save_tensor_model(model, arguments.output / "tensors.safetensors", notes)
+    save_tensors(model, arguments.output / "tensors.safetensors", notes)
     (arguments.output / "result.json").write_text(json.dumps(result, indent=1))
     print(json.dumps({k: v for k, v in result.items() if k == "test"}, indent=1))
     for name in ("trans", "gauche+"):

@@ -25,7 +25,8 @@ from tesseral.interfaces.console import say_complaints
 from tesseral.interfaces.simulation import read_structures
 from tesseral.interfaces.training_data import Data, check_folder, examine_data, read_data
 from tesseral.models.nequip import NequIPSettings
-from tesseral.models.tensor import Target, TensorModel, TensorSettings, features_of, save_tensor_model
+from tesseral.models.tensor import Target, TensorModel, TensorSettings, features_of
+from tesseral.models.tensor_files import save_tensors
 from tesseral.o3 import Irreps, rand_matrix
 from tesseral.train.checkpoints import write_atomically
 from tesseral.train.figures import tensor_parity
@@ -265,7 +266,7 @@ def _write(
     pairs: Mapping[str, Any], errors: Mapping[str, Any], broken: float, level_of_theory: str, started: float,
 ) -> None:  # fmt: skip
     notes = {"level_of_theory": level_of_theory, "errors": errors, "training": settings.model_dump(mode="json")}
-    save_tensor_model(model, folder / MODEL, notes)
+    save_tensors(model, folder / MODEL, notes)
     run = {name: value for name, value in asdict(result).items() if name != "history"}
     seconds = time.monotonic() - started
     metrics = {"errors": errors, "fit": run, "equivariance": broken, "seconds": seconds}

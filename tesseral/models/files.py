@@ -80,7 +80,7 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str], metadata: Metadat
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     complete = Metadata.model_validate(given | _description(model, tensors) | {"settings": settings})
     content = safetensors.torch.save(tensors, {KEY: complete.model_dump_json()})
-    _write_atomically(path, content)
+    write_atomically(path, content)
     return complete
 
 
@@ -226,7 +226,7 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     temporary = None
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")

@@ -6,16 +6,12 @@ electric enthalpy, whose responses are its derivatives (:mod:`tesseral.physics.e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import safetensors.torch
 import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tesseral.graph import Graph
@@ -23,8 +19,6 @@ from tesseral.models.nequip import Body, NequIPSettings
 from tesseral.nn import Linear
 from tesseral.o3 import CartesianTensor, Irrep, Irreps
 from tesseral.ops import scatter
-
-KEY = "tesseral_tensor"
 
 
 class Target(BaseModel):
@@ -189,40 +183,3 @@ def _moment(charges: Float[Tensor, " nodes"], graph: Graph) -> Float[Tensor, "gr
     total = charges.new_zeros(graph.num_graphs) if graph.charge is None else graph.charge.to(torch.float64)
     missing = (total - scatter(charges, graph.batch, graph.num_graphs)) / graph.nodes_per_graph().clamp(min=1)
     return scatter((charges + missing[graph.batch])[:, None] * graph.positions, graph.batch, graph.num_graphs)
-
-
-def save_tensor_model(model: TensorModel, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
-    """Write a tensor model to a safetensors file with its settings and ``notes``, atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    description = {"settings": model.settings.model_dump(mode="json"), "notes": dict(notes or {})}
-    content = safetensors.torch.save(tensors, {KEY: json.dumps(description)})
-    draft = Path(path).with_name(Path(path).name + ".part")
-    draft.write_bytes(content)
-    draft.replace(path)
-
-
-def holds_tensors(path: str | Path) -> bool:
-    """Whether a file is one of :func:`save_tensor_model`; no for whatever cannot be read."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
-
-
-def load_tensor_model(
-    path: str | Path, *, dtype: torch.dtype = torch.float64, backend: str = "auto"
-) -> tuple[TensorModel, dict[str, Any]]:
-    """The tensor model in a file, ready to evaluate, and the notes of its author; ``ValueError`` for another file."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-        if KEY not in header:
-            raise ValueError(f"{path} holds no tensor model; save one with tesseral.models.tensor.save_tensor_model")
-        tensors = safetensors.torch.load_file(str(path))
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a tensor model: {error}") from error
-    description = json.loads(header[KEY])
-    model = TensorModel(TensorSettings.model_validate(description["settings"]), backend=backend, dtype=dtype)
-    model.load_state_dict(tensors)
-    return model.eval().requires_grad_(False), description["notes"]

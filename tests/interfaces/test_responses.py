@@ -7,9 +7,10 @@ import torch
 
 from tesseral.data import embedded
 from tesseral.graph import build_graph
-from tesseral.interfaces.responses import COULOMB, load_field_energy, load_responses, non_analytic, save_field_energy
+from tesseral.interfaces.responses import COULOMB, load_responses, non_analytic
 from tesseral.models import NequIPSettings
 from tesseral.models.tensor import FieldEnergy
+from tesseral.models.tensor_files import load_field_energy, save_tensors
 from tesseral.nn.pair import ZBL
 from tesseral.physics import electric
 from tesseral.physics.force_constants import force_constants
@@ -55,7 +56,7 @@ def test_longitudinal_modes_rise_by_the_charges(ionic):
 
 
 def test_a_file_keeps_the_energy_in_a_field(ionic, tmp_path):
-    save_field_energy(ionic, tmp_path / "field.safetensors", {"level_of_theory": "none"})
+    save_tensors(ionic, tmp_path / "field.safetensors", {"level_of_theory": "none"})
     again, notes = load_field_energy(tmp_path / "field.safetensors", backend="reference")
     graph = build_graph(salt_of_carbon_and_oxygen(), 2.0)
     torch.testing.assert_close(electric.born_charges(again, graph), electric.born_charges(ionic, graph))

@@ -19,7 +19,8 @@ from tesseral.interfaces.cli import app
 from tesseral.interfaces.spectrum import FILES, spectrum, spectrum_file
 from tesseral.interfaces.trajectory_spectrum import trajectory_spectrum
 from tesseral.models import NequIPSettings
-from tesseral.models.tensor import Target, TensorModel, TensorSettings, load_tensor_model, save_tensor_model
+from tesseral.models.tensor import Target, TensorModel, TensorSettings
+from tesseral.models.tensor_files import load_tensor_model, save_tensors
 from tesseral.physics.electric import charge_sum_error, position_derivatives
 from tests.physics.toys import PairPotential
 
@@ -81,7 +82,7 @@ def test_symmetry_alone(methane, tmp_path):
 
 
 def test_intensities_and_dynamics(methane, tensors, tmp_path):
-    save_tensor_model(tensors, tmp_path / "tensors.safetensors", {"level_of_theory": "none"})
+    save_tensors(tensors, tmp_path / "tensors.safetensors", {"level_of_theory": "none"})
     atoms = ase.build.molecule("CH4")
     rng = np.random.default_rng(0)
     frames = []
@@ -176,7 +177,7 @@ def test_heads_turn_with_the_molecule(tensors):
 
 
 def test_file_keeps_everything(tensors, tmp_path):
-    save_tensor_model(tensors, tmp_path / "t.safetensors", {"a": 1})
+    save_tensors(tensors, tmp_path / "t.safetensors", {"a": 1})
     again, notes = load_tensor_model(tmp_path / "t.safetensors", backend="reference")
     graph = build_graph(ase.build.molecule("CH4"), 2.0)
     assert notes == {"a": 1}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from tesseral.models.tensor import load_tensor_model
+from tesseral.models.tensor_files import load_tensor_model
 
 SETTINGS = """\
 data: {train: frames.xyz, split: {valid: 8}}
