@@ -1,6 +1,6 @@
 """Energy models, one paper a file. A model maps a graph to energies (graphs,) in eV.
 
-=============== ======================================================
+=============== ==========================================================================================
 allegro         strictly local: a sum over pairs of neighbours
 charges         NequIP's layers with predicted charges and their Coulomb energy
 dens            learning by denoising, for models that offer their features
@@ -11,11 +11,12 @@ mace            messages of many-body order
 nequip          an E(3)-equivariant message-passing network
 painn           scalars and vectors
 se3_transformer tensor field messages weighed by attention
+tensor          tensors of any irreps by heads, and an energy that reads a field; tensor_files: their files
 tensor_field    convolutions with harmonics, where it began
 files           saving and loading: safetensors and JSON, never pickle
 extend          more elements for a trained model
 atomwise        what the small models share
-=============== ======================================================
+=============== ==========================================================================================
 
 A new model adds its settings class to the union and the table below; nothing else in the library names models.
 """
