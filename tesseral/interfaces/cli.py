@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,41 +100,21 @@ def evaluate(
     keys: Annotated[str, typer.Option(help="where labels are, as in '{energy: REF_energy, forces: REF_forces}'")] = "{}",
     units: Annotated[str, typer.Option(help="their units, as in '{energy: Hartree}'")] = "{}",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="write the tables as JSON to this file")] = None,
+    report: Annotated[Path | None, typer.Option(help="write tables, parity plots, calibration curves to this HTML page")] = None,
     uncertainty: Annotated[bool, typer.Option(help="also show the calibration of the uncertainty")] = True,
     precision: Precision = "",
     backend: Backend = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output file")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the files that it writes")] = False,
 ) -> None:
     """Errors of a model on labelled frames, and how well its uncertainty foresees them."""
-    from rich.console import Console
-
-    from tesseral.interfaces.console import say_errors
-    from tesseral.interfaces.training import check_elements, evaluate_frames, read_labelled, require_labels
-    from tesseral.interfaces.uncertainty import assess, compare, say_uncertainty, stored
-    from tesseral.train.checkpoints import write_atomically
-    from tesseral.train.prediction import tables
+    from tesseral.interfaces.evaluation import evaluate_files
 
     potential, metadata = _load(model, precision, backend)
-    _check_outputs(output, model, *frames, overwrite=overwrite)
-    errors, confidence, layer = {}, {}, stored(metadata) if uncertainty else None
-    for path in frames:
-        alone = sum(other.name == path.name for other in frames) == 1
-        title = path.name if alone else str(path)
-        labelled = read_labelled(path, keys, units)
-        check_elements(potential, labelled)
-        require_labels(labelled, keys)
-        predictions = evaluate_frames(potential, labelled, metadata.cutoff, show_progress=True)
-        errors[title] = tables(predictions)
-        if layer is not None:
-            confidence[title] = assess(potential, layer, labelled, metadata.cutoff, predictions)
-    say_errors(Console(), errors)
-    if confidence:
-        compare(confidence)
-        say_uncertainty(Console(), confidence)
-        for name, result in confidence.items():
-            errors[name]["uncertainty"] = result
-    if output is not None:
-        write_atomically(output, json.dumps(errors, indent=1).encode())
+    for written in (output, report):
+        _check_outputs(written, model, *frames, overwrite=overwrite)
+    if output is not None and output == report:
+        raise ValueError(f"{output} cannot be the tables and the page; name two files")
+    evaluate_files(potential, metadata, frames, keys=keys, units=units, uncertainty=uncertainty, output=output, report=report)
 
 
 @app.command()

@@ -26,7 +26,7 @@ from tesseral.interfaces.labelled import require_labels as require_labels
 from tesseral.interfaces.training_data import Data as Data
 from tesseral.interfaces.training_data import check_folder, examine_data, read_data
 from tesseral.interfaces.training_settings import TrainingSettings as TrainingSettings
-from tesseral.interfaces.uncertainty import calibrate_frames
+from tesseral.interfaces.uncertainty import assess_samples, calibrate_frames
 from tesseral.models import Denoiser, build, cast, files
 from tesseral.models.dens import Denoisable
 from tesseral.models.files import Metadata
@@ -35,6 +35,7 @@ from tesseral.physics.selftest import Check, selftest
 from tesseral.train.checkpoints import write_atomically
 from tesseral.train.denoising import denoised_prediction
 from tesseral.train.energies import EnergyTask
+from tesseral.train.figures import calibration
 from tesseral.train.finetune import merge_corrections
 from tesseral.train.loop import FitResult, TrainingError, fit
 from tesseral.train.prediction import Predictions, evaluate, tables
@@ -152,6 +153,8 @@ class Judged:
     checks: list[Check]
     examples: list[ase.Atoms]
     uncertainty: dict[str, Any] | None
+    confidence: dict[str, dict[str, Any]]
+    """By set of frames, how well the uncertainty foresees the errors."""
 
 
 def _judge(
@@ -172,7 +175,8 @@ def _judge(
     checks = selftest(model, examples, other=cast(model, torch.float64)) if examples else []
     say_selftest(console, checks)
     uncertainty = calibrate_frames(model, data.training, data.validation, cutoff, console)
-    return Judged(model, old, predictions, errors, checks, examples, uncertainty)
+    confidence = assess_samples(model, uncertainty, {"validation": data.validation, **data.tests}, cutoff)
+    return Judged(model, old, predictions, errors, checks, examples, uncertainty, confidence)
 
 
 def _write(
@@ -196,10 +200,11 @@ def _write(
         "fit": {name: value for name, value in asdict(result).items() if name != "history"},
         "selftest": [asdict(check) | {"passed": check.passed} for check in judged.checks],
         "statistics": asdict(statistics),
+        "uncertainty": judged.confidence,
         "seconds": time.monotonic() - started,
     }
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode())
-    report = _report(settings, data, statistics, complaints, result, judged.predictions, judged.checks, level_of_theory)
+    report = _report(settings, data, statistics, complaints, result, judged, level_of_theory)
     write_report(report, folder / REPORT)
     names = ", ".join([MODEL, *([OLD_HEAD] if judged.old is not None else []), METRICS, REPORT])
     console.print(f"written to [bold]{folder}[/bold]: {names}", highlight=False, soft_wrap=True)
@@ -305,10 +310,10 @@ def _report(
     statistics: Statistics,
     complaints: Sequence[Complaint],
     result: FitResult,
-    predictions: dict[str, Predictions],
-    checks: Sequence[Check],
+    judged: Judged,
     level_of_theory: str,
 ) -> Report:
+    predictions, curves = judged.predictions, calibration(judged.confidence)
     facts = {
         "model": f"{settings.model.name}, cutoff {settings.model.cutoff} Å",
         "labels": level_of_theory or "level of theory not given",
@@ -332,7 +337,7 @@ def _report(
         facts=facts,
         history=result.history,
         predictions=ordered,
-        checks=[asdict(check) | {"passed": check.passed} for check in checks],
+        checks=[asdict(check) | {"passed": check.passed} for check in judged.checks],
         complaints=[asdict(complaint) for complaint in complaints],
         movies=[structure],
         atomic_energies={chemical_symbols[z]: energy for z, energy in statistics.atomic_energies.items()},
@@ -340,4 +345,5 @@ def _report(
         speed={"s per epoch": round(result.seconds_per_epoch, 3), "evaluation, ms per frame": round(last["ms_per_frame"], 3)},
         settings=commented_yaml(settings),
         versions=installed_versions(),
+        extra={"Uncertainty": curves} if curves else {},
     )

@@ -14,11 +14,12 @@ from rich.table import Table
 from tesseral.data import Frames, Graphs
 from tesseral.graph import Graph, collate
 from tesseral.models.files import Metadata
-from tesseral.physics.uncertainty import LEVELS, LastLayer, auroc, calibrate, coverage
-from tesseral.train.prediction import Predictions, errors
+from tesseral.physics.uncertainty import LEVELS, LastLayer, auroc, binned, calibrate, coverage
+from tesseral.train.prediction import Predictions, errors, evaluate
 
 FRAMES, ATOMS = 100, 3_000  # enough for a covariance of some tens of features, and a few seconds of work
 EDGES = 5_000
+CURVE = tuple(np.linspace(0.0, 1.0, 51).round(2).tolist())  # nominal levels of the calibration curve
 WATCHED = 4  # random last layers for the watch over dynamics: a backward pass each
 
 
@@ -61,9 +62,10 @@ def calibrate_frames(
 def assess(model: torch.nn.Module, layer: LastLayer, frames: Frames, cutoff: float, predictions: Predictions) -> dict[str, Any]:
     """Predicted standard deviations beside the errors of a set: coverage of intervals, and whether large errors are foreseen.
 
-    Lists ``energy`` (meV) and ``forces`` (meV/Å) hold the mean deviation, the error, coverage by nominal level, and for forces
-    ``auroc``: the probability that an atom among the 5 % of largest errors is less sure than one of the others. ``frame_scores``
-    are the frames' root mean square force uncertainties in eV/Å.
+    ``energy`` (meV) and ``forces`` (meV/Å) hold the mean deviation, the error, coverage by nominal level, the same on a fine grid
+    (``curve``), root mean squares of both by increasing deviation (``bins``), and for forces ``auroc``: the probability that an
+    atom among the 5 % of largest errors is less sure than one of the others. ``frame_scores`` are the frames' root mean square
+    force uncertainties in eV/Å.
     """
     graphs, edges = Graphs(frames, cutoff), 0
     waiting: list[Graph] = []
@@ -90,10 +92,14 @@ def assess(model: torch.nn.Module, layer: LastLayer, frames: Frames, cutoff: flo
     for name, deviation in (("energy", sigma_energy), ("forces", sigma_forces)):
         known = np.isfinite(error[name])
         if known.any():
+            curve = coverage(error[name], deviation, CURVE)
+            by_size = binned(1000 * error[name], 1000 * deviation)
             result[name] = {
                 "deviation_rms": float(1000 * np.sqrt((deviation[known] ** 2).mean())),
                 "error_rms": float(1000 * np.sqrt((error[name][known] ** 2).mean())),
                 "coverage": coverage(error[name], deviation),
+                "curve": {"nominal": list(curve), "observed": list(curve.values())},
+                "bins": {"deviation": by_size[0].tolist(), "error": by_size[1].tolist()},
             }
     if "forces" in result:
         size, sure = np.linalg.norm(error["forces"], axis=1), np.linalg.norm(sigma_forces, axis=1)
@@ -101,6 +107,22 @@ def assess(model: torch.nn.Module, layer: LastLayer, frames: Frames, cutoff: flo
         large = size > np.quantile(size, 0.95)
         result["forces"]["auroc"] = auroc(sure[~large], sure[large])
     return result
+
+
+def assess_samples(
+    model: torch.nn.Module, uncertainty: Mapping[str, Any] | None, sets: Mapping[str, Frames], cutoff: float
+) -> dict[str, dict[str, Any]]:
+    """What :func:`assess` says of a sample of each set, as large as those of the calibration; empty without an uncertainty."""
+    if uncertainty is None:
+        return {}
+    layer, results = LastLayer.of(uncertainty), {}
+    for name, frames in sets.items():
+        chosen = _sample(frames)
+        if any(frame.labels.keys() & {"energy", "forces"} for frame in chosen):
+            results[name] = assess(model, layer, chosen, cutoff, evaluate(model, Graphs(chosen, cutoff)))
+    if results:
+        compare(results)
+    return results
 
 
 def compare(results: dict[str, dict[str, Any]]) -> None:

@@ -178,6 +178,24 @@ def coverage(error: np.ndarray, deviation: np.ndarray, levels: Sequence[float] =
     return {level: float((ratio < width).mean()) if ratio.size else math.nan for level, width in zip(levels, widths)}
 
 
+def binned(error: np.ndarray, deviation: np.ndarray, bins: int = 12, smallest: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Root mean squares of σ and of the error, in bins of equal numbers, at least ``smallest``, by increasing σ.
+
+    Equal where σ is true; a slope below one says that σ differs more from case to case than the errors do.
+
+    >>> deviation = np.repeat([1.0, 3.0], 50_000)
+    >>> errors = 2 * deviation * np.random.default_rng(0).normal(size=100_000)  # twice as large as foreseen
+    >>> [values.round(1).tolist() for values in binned(errors, deviation, bins=2)]
+    [[1.0, 3.0], [2.0, 6.0]]
+    """
+    error, deviation = np.ravel(error), np.ravel(deviation)
+    known = np.flatnonzero(np.isfinite(error) & np.isfinite(deviation))
+    order = known[np.argsort(deviation[known], kind="stable")]
+    parts = np.array_split(order, max(1, min(bins, len(order) // smallest))) if len(order) else []
+    sizes = [[np.sqrt((values[part] ** 2).mean()) for part in parts] for values in (deviation, error)]
+    return np.array(sizes[0]), np.array(sizes[1])
+
+
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
     """The probability that a score of ``outside`` exceeds one of ``inside``; ties count half (Mann and Whitney 1947).
 

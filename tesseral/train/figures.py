@@ -166,6 +166,51 @@ def tensor_parity(targets: Mapping[str, tuple[np.ndarray, np.ndarray]], units: M
     return to_svg(figure, f"parity of {name}")
 
 
+def calibration(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """How far uncertainties can be trusted: observed against nominal coverage, and errors against σ, a colour a set.
+
+    ``results`` are by set; of each, ``energy`` and ``forces`` hold ``curve`` (nominal and observed fractions) and ``bins``
+    (deviation and error, in meV or meV/Å). A curve below the diagonal is overconfident. Empty without either.
+    """
+    kinds = [
+        (kind, unit) for kind, unit in (("energy", "meV"), ("forces", "meV/Å")) if any(kind in of for of in results.values())
+    ]
+    if not kinds:
+        return ""
+    figure, axes = new_figure(2 * len(kinds), height=3.1)
+    for (kind, unit), shares, sizes in zip(kinds, axes[::2], axes[1::2], strict=True):
+        known = [(color, name, of[kind]) for color, (name, of) in zip(COLORS * 10, results.items()) if kind in of]
+        for color, name, row in known:
+            nominal, observed = (100 * np.array(row["curve"][key]) for key in ("nominal", "observed"))
+            shares.plot(nominal, observed, color=color, linewidth=1.5, label=name)
+        _diagonal(shares)
+        _error_by_size(
+            sizes, [(color, np.array(row["bins"]["deviation"]), np.array(row["bins"]["error"])) for color, _, row in known]
+        )
+        label(shares, f"Calibration, {kind}", "nominal interval (%)", "errors inside (%)")
+        label(sizes, f"Size of σ, {kind}", f"σ, RMS of a bin ({unit})", f"error, RMS of the bin ({unit})")
+        legend(shares)
+    return to_svg(figure, "calibration of the uncertainty")
+
+
+def _error_by_size(panel: Axes, bins: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """Errors against σ, (colour, σ, error) a set, on logarithmic axes where there is anything above zero."""
+    drawn = [(color, sigma[sigma * error > 0], error[sigma * error > 0]) for color, sigma, error in bins]
+    if not any(len(sigma) for _, sigma, _ in drawn):
+        return
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    for color, sigma, error in drawn:
+        panel.plot(sigma, error, color=color, linewidth=1.2, marker="o", markersize=3.5)
+    _diagonal(panel)
+    for axis in (panel.xaxis, panel.yaxis):
+        low, high = axis.get_view_interval()
+        if high / low < 100:
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())
+
+
 def _energy_parity(panel: Axes, predictions: Predictions, known: np.ndarray) -> None:
     atoms = np.maximum(predictions.atoms_per_frame, 1)
     reference = (predictions.energy_label / atoms)[known]

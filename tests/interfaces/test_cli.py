@@ -52,6 +52,8 @@ def test_training_leaves_everything(folder) -> None:
     assert len(metrics["selftest"]) > 15
     assert all(check["passed"] for check in metrics["selftest"])
     assert metrics["statistics"]["atomic_energies"].keys() == {"1", "6", "8"}
+    assert set(metrics["uncertainty"]) == {"validation", "new"}
+    assert "Calibration, energy" in (folder / "run" / "report.html").read_text()
 
 
 def test_settings_of_a_run_run_again(folder) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import ase.io
 import numpy as np
@@ -11,12 +12,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tesseral.data import frames_from_atoms
+from tesseral.data import Graphs, frames_from_atoms
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.cli import app
-from tesseral.interfaces.uncertainty import UncertaintyError, Watch, calibrate_frames, stored
+from tesseral.interfaces.uncertainty import UncertaintyError, Watch, assess, assess_samples, calibrate_frames, stored
 from tesseral.models import files
 from tesseral.nn.pair import ZBL
+from tesseral.train.prediction import evaluate
 from tests.physics.test_uncertainty import clusters, network
 from tests.physics.toys import ManyBody
 
@@ -74,8 +76,9 @@ def test_a_model_without_one_says_so():
 def test_evaluate_shows_the_calibration(file, tmp_path):
     for name, noise in (("near", 0.05), ("far", 0.5)):
         ase.io.write(tmp_path / f"{name}.xyz", labelled(5, 4, noise), format="extxyz")
-    output = tmp_path / "errors.json"
+    output, page = tmp_path / "errors.json", tmp_path / "page.html"
     arguments = ["evaluate", str(file), str(tmp_path / "near.xyz"), str(tmp_path / "far.xyz"), "-o", str(output)]
+    arguments += ["--report", str(page)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     near, far = (entry["uncertainty"] for entry in json.loads(output.read_text()).values())
@@ -83,6 +86,32 @@ def test_evaluate_shows_the_calibration(file, tmp_path):
     assert far["auroc_against_first"] == pytest.approx(0.5)  # the same structures
     assert "95 %" in result.output
     assert "strange" in result.output
+
+    for of in (near, far):
+        for quantity in ("energy", "forces"):
+            curve, bins = of[quantity]["curve"], of[quantity]["bins"]
+            assert (curve["observed"][0], curve["observed"][-1], len(curve["nominal"])) == (0.0, 1.0, 51)
+            assert curve["observed"][45] == of[quantity]["coverage"]["0.9"]
+            assert np.sqrt(np.mean(np.square(bins["error"]))) == pytest.approx(of[quantity]["error_rms"], rel=0.05)
+    assert np.mean(near["forces"]["curve"]["observed"]) > np.mean(far["forces"]["curve"]["observed"]) + 0.2
+    written = page.read_text()
+    assert all(text in written for text in ("near.xyz", "far.xyz", "Calibration, forces", "Forces by element"))
+    assert not re.search(r'(src|href)="http', written)
+    again = CliRunner().invoke(app, arguments)
+    assert "errors.json exists" in str(again.exception)
+    same = CliRunner().invoke(app, [*arguments[:-2], "--report", str(output), "--overwrite"])
+    assert "name two files" in str(same.exception)
+
+
+def test_samples_of_sets_have_the_same_curves(file):
+    model, metadata = files.load(file)
+    sets = {"near": frames_from_atoms(labelled(5, 4)), "bare": frames_from_atoms(clusters(2, 5))}
+    found = assess_samples(model, metadata.uncertainty, sets, model.cutoff)
+    assert list(found) == ["near"]
+    near = sets["near"]
+    predictions = evaluate(model, Graphs(near, model.cutoff))
+    assert found["near"] == assess(model, stored(metadata), near, model.cutoff, predictions)
+    assert assess_samples(model, None, sets, model.cutoff) == {}
 
 
 @pytest.mark.parametrize("stop", [False, True])
