@@ -25,7 +25,7 @@ from tesseral.interfaces.console import say_complaints
 from tesseral.interfaces.simulation import read_structures
 from tesseral.interfaces.training_data import Data, check_folder, examine_data, read_data
 from tesseral.models.nequip import NequIPSettings
-from tesseral.models.tensor import Target, TensorModel, TensorSettings, features_of
+from tesseral.models.tensor import BodySettings, Pool, Target, TensorModel, TensorSettings, check_target, features_of, pooled
 from tesseral.models.tensor_files import save_tensors
 from tesseral.o3 import Irreps, rand_matrix
 from tesseral.train.checkpoints import write_atomically
@@ -53,7 +53,12 @@ class TargetSettings(Strict):
         description="how it transforms: 1o a vector, 0e+2e a symmetric tensor; dipole, polarizability and charges know theirs",
     )
     per: Literal["structure", "atom"] = Field(default="structure", description="what has it")
+    pool: Pool = Field(
+        default="sum",
+        description="how atoms make that of a structure: sum (an energy), mean (a gap), extent (about the centre of mass)",
+    )
     charges: bool = Field(default=False, description="a dipole of a molecule: charges times positions, and atomic dipoles")
+    length: bool = Field(default=False, description="the labels are lengths, such as dipole moments without a direction")
     weight: float = Field(default=1.0, gt=0, description="weight of its squared error over the variance of the labels")
 
 
@@ -65,11 +70,11 @@ class TensorTrainingSettings(RunSettings):
         ...,
         min_length=1,
         description="what to learn, by the name of the label: {dipole: {}, polarizability: {}}, or of data.keys.extra; keys of "
-        "each: irreps, per (structure, atom), charges, weight",
+        "each: irreps, per (structure, atom), pool (sum, mean, extent), charges, length, weight",
     )
-    model: NequIPSettings = Field(
+    model: BodySettings = Field(
         default=NequIPSettings(layers=2, lmax=2, parity=False, radial_knots=128),
-        description="the layers of NequIP below the heads",
+        description="the layers below the heads, of nequip or l1net",
     )
     precision: Literal["float32", "float64"] = Field(default="float32", description="inside the network; sums are float64")
 
@@ -97,20 +102,20 @@ def learn_tensors(
     if settings.data.examine:
         _examine(settings, data, console)
     training = _graphs(data.training, settings.model.cutoff, settings.targets)
-    model, scales = _new_model(settings, training, backend)
-    for name, scale in scales.items():
+    model, spreads = _new_model(settings, training, backend)
+    for name, spread in spreads.items():
         count = sum(name in graph.labels for graph in training)
         unit = UNITS.get(name, "")
         console.print(
-            f"{name}: {model.irreps[name]}, {count} of {len(training)} frames, spread {scale:.3g} {unit}", highlight=False
+            f"{name}: {model.irreps[name]}, {count} of {len(training)} frames, spread {spread:.3g} {unit}", highlight=False
         )
 
     console.rule("training", align="left")
     console.print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.precision}", highlight=False)
-    weights = {name: target.weight / scales[name] ** 2 for name, target in settings.targets.items()}
+    weights = {name: target.weight / spreads[name] ** 2 for name, target in settings.targets.items()}
     result = fit(
         model, training, _graphs(data.validation, settings.model.cutoff, settings.targets), settings, folder,
-        task=TensorTask(model.irreps, weights), resume=resume, overwrite=overwrite, started=started,
+        task=TensorTask(model.label_irreps, weights), resume=resume, overwrite=overwrite, started=started,
         metadata={"settings": settings.model_dump(mode="json")},
     )  # fmt: skip
     write_atomically(folder / SETTINGS, commented_yaml(settings).encode())
@@ -150,34 +155,45 @@ def _new_model(settings: TensorTrainingSettings, training: Sequence[Graph], back
     species = settings.model.species or tuple(everything.species.unique().tolist())
     filled = {"species": species, "num_neighbors": settings.model.num_neighbors or everything.num_edges / everything.num_nodes}
     body = settings.model.model_copy(update=filled)
-    targets, references = {}, {}
+    targets, references, spreads = {}, {}, {}
     for name, given in settings.targets.items():
-        chosen = {"per": given.per, "charges": given.charges} | ({} if given.irreps is None else {"irreps": given.irreps})
-        if given.irreps is None:
-            if name not in KNOWN:
-                raise SettingsError(
-                    f"targets.{name} needs irreps, such as 0e for a number, 1o for a vector, 0e+2e for a symmetric tensor"
-                )
-            chosen |= KNOWN[name]
-        target = Target.model_validate(chosen)
-        try:
-            Irreps(target.irreps)
-        except ValueError as error:
-            raise SettingsError(f"targets.{name}.irreps: {error}") from None
+        target = _target(name, given)
         labels, counts = _labelled(name, target, everything, species)
-        statistics = target_statistics(labels, counts, Irreps(target.irreps))
-        targets[name] = target.model_copy(update={"scale": statistics.scale})
-        references[name] = statistics.references / statistics.scale
+        irreps = Irreps("1x0e" if target.length else target.irreps)
+        found = target_statistics(labels, counts, irreps, composition=not target.length)
+        spreads[name] = found.spread
+        size = counts.sum(1).square().mean().sqrt().item() if target.pool == "extent" else 1.0
+        targets[name] = target.model_copy(update={"scale": found.spread / size})
+        references[name] = found.references / targets[name].scale
     model = TensorModel(TensorSettings(body=body, targets=targets), backend=backend, dtype=getattr(torch, settings.precision))
     with torch.no_grad():
         for name, values in references.items():
-            model.references[name].copy_(values)
-    return model, {name: target.scale for name, target in targets.items()}
+            if not targets[name].length:
+                model.references[name].copy_(values)
+    return model, spreads
+
+
+def _target(name: str, given: TargetSettings) -> Target:
+    """A target with the irreps that its name or its settings give it."""
+    chosen = given.model_dump(exclude={"weight"}, exclude_none=True)
+    if given.irreps is None:
+        if name not in KNOWN:
+            raise SettingsError(
+                f"targets.{name} needs irreps, such as 0e for a number, 1o for a vector, 0e+2e for a symmetric tensor"
+            )
+        chosen |= KNOWN[name]
+    target = Target.model_validate(chosen)
+    try:
+        Irreps(target.irreps)
+    except ValueError as error:
+        raise SettingsError(f"targets.{name}.irreps: {error}") from None
+    check_target(name, target)
+    return target
 
 
 def _labelled(name: str, target: Target, graph: Graph, species: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The known labels as features, and how many atoms of each species they belong to."""
-    irreps = Irreps(target.irreps)
+    """The known labels as features, and what atoms of each species weigh in them: how many there are, where they are summed."""
+    irreps = Irreps("1x0e" if target.length else target.irreps)
     if name not in graph.labels:
         raise DataError(
             f"no training frame has the target {name!r}; say where it is in data.keys, as in data.keys.extra={{{name}: KEY}}"
@@ -192,7 +208,7 @@ def _labelled(name: str, target: Target, graph: Graph, species: Sequence[int]) -
         )
     one_hot = (graph.species[:, None] == torch.tensor(species)).to(torch.float64)
     if target.per == "structure":
-        one_hot = torch.zeros(graph.num_graphs, len(species), dtype=torch.float64).index_add(0, graph.batch, one_hot)
+        one_hot = pooled(one_hot, target.pool, graph)
     mask = graph.masks.get(name)
     known = torch.ones(rows, dtype=torch.bool) if mask is None else mask.reshape(rows, -1).all(1)
     return features_of(irreps, given).reshape(rows, -1)[known], one_hot[known]
@@ -207,7 +223,7 @@ def compare(model: TensorModel, frames: Frames) -> dict[str, tuple[np.ndarray, n
         for name, label in batch.labels.items():
             mask = batch.masks.get(name)
             known = torch.ones(len(label), dtype=torch.bool) if mask is None else mask.reshape(len(label), -1).all(1)
-            predicted = model.cartesian(name, answers[name]).reshape(len(label), -1)
+            predicted = model.cartesian(name, model.as_labelled(name, answers[name])).reshape(len(label), -1)
             given = label.reshape(len(label), -1)
             found.setdefault(name, []).append((given[known].numpy(), predicted[known].numpy()))
     return {name: (np.concatenate([a for a, _ in of]), np.concatenate([b for _, b in of])) for name, of in found.items()}
@@ -305,7 +321,7 @@ def predict_tensors(model: TensorModel, path: Path, output: Path) -> None:
         with torch.no_grad():
             found = model(build_graph(atoms, model.cutoff))
         for name, values in found.items():
-            array = model.cartesian(name, values).numpy()
+            array = model.cartesian(name, model.as_labelled(name, values)).numpy()
             if model.settings.targets[name].per == "atom":
                 atoms.arrays[name] = array.squeeze(-1) if array.shape[-1] == 1 else array.reshape(len(atoms), -1)
             else:

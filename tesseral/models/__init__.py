@@ -6,12 +6,12 @@ charges         NequIP's layers with predicted charges and their Coulomb energy
 dens            learning by denoising, for models that offer their features
 egnn            messages of invariants, and points that move
 equiformer_v2   attention in the frames of the edges, high degrees
-l1net           properties of molecules, by heads that know how they transform; no energy model
+l1net           features for properties of molecules, degree 0 to 2; the heads are in tensor
 mace            messages of many-body order
 nequip          an E(3)-equivariant message-passing network
 painn           scalars and vectors
 se3_transformer tensor field messages weighed by attention
-tensor          tensors of any irreps by heads, and an energy that reads a field; tensor_files: their files
+tensor          tensors and properties by heads, and an energy that reads a field; tensor_files: their files
 tensor_field    convolutions with harmonics, where it began
 files           saving and loading: safetensors and JSON, never pickle
 extend          more elements for a trained model

@@ -1,35 +1,50 @@
-"""Tensors read off an equivariant network: dipoles, polarizabilities, any irreps, of atoms or structures; an energy in a field.
+"""Tensors read off an equivariant network: dipoles, polarizabilities, gaps, of atoms or structures; an energy in a field.
 
-The body is that of :class:`~tesseral.models.nequip.NequIP`. :class:`TensorModel` has direct heads; :class:`FieldEnergy` is an
-electric enthalpy, whose responses are its derivatives (:mod:`tesseral.physics.electric`).
+:class:`TensorModel` has direct heads on the layers of :class:`~tesseral.models.nequip.NequIP` or
+:class:`~tesseral.models.l1net.L1Net`; :class:`FieldEnergy` is an electric enthalpy on those of NequIP, whose responses are its
+derivatives (:mod:`tesseral.physics.electric`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
+from ase.data import atomic_masses
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from tesseral.graph import Graph
+from tesseral.models.l1net import L1Net, L1NetSettings
 from tesseral.models.nequip import Body, NequIPSettings
 from tesseral.nn import Linear
 from tesseral.o3 import CartesianTensor, Irrep, Irreps
 from tesseral.ops import scatter
 
+Pool: TypeAlias = Literal["sum", "mean", "extent"]
+
 
 class Target(BaseModel):
-    """One quantity that a model reads off, of structures (extensive: a sum over atoms) or of atoms."""
+    r"""One quantity that a model reads off, of atoms or of structures.
+
+    A structure's is :math:`\sum_i w_i t_i`, where atoms weigh 1 (``sum``: extensive, such as energies or polarizabilities), 1/N
+    (``mean``: intensive, such as gaps) or :math:`|r_i - r_m|^2` about the centre of mass (``extent``: the spatial extent of the
+    electrons of a molecule; Schütt et al., PaiNN, ICML 2021).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     irreps: str = Field(description="how it transforms, e.g. 1o for a vector, 0e+2e for a symmetric tensor of rank 2")
     per: Literal["structure", "atom"] = Field("structure", description="what has it")
+    pool: Pool = Field("sum", description="how atoms make that of a structure: sum, mean, extent")
     charges: bool = Field(False, description="add charges times positions: a dipole, 1o of a structure without cell")
+    length: bool = Field(False, description="labels are the length of one tensor, such as a dipole moment without direction")
     scale: float = Field(1.0, gt=0, description="typical size; the network's numbers are multiplied by it")
+
+
+BodySettings: TypeAlias = Annotated[NequIPSettings | L1NetSettings, Field(discriminator="name")]
 
 
 class TensorSettings(BaseModel):
@@ -38,7 +53,7 @@ class TensorSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["tensor"] = "tensor"
-    body: NequIPSettings
+    body: BodySettings
     targets: dict[str, Target] = Field(min_length=1)
 
 
@@ -56,7 +71,7 @@ def features_of(irreps: Irreps, values: Tensor) -> Tensor:
 
 
 class TensorModel(torch.nn.Module):
-    r"""Direct heads: a tensor of each structure, :math:`T = \sum_i t_i`, or of each atom, :math:`t_i`.
+    r"""Direct heads: a tensor of each structure, :math:`T = \sum_i w_i t_i` (:class:`Target`), or of each atom, :math:`t_i`.
 
     Called with a graph, returns name -> (graphs or nodes, dim) in ``ir_mul``, float64; l = 1 is (x, y, z) and
     :meth:`cartesian` turns 0e+2e into (3, 3). Invariant parts have a constant for each species besides. A target with
@@ -65,24 +80,21 @@ class TensorModel(torch.nn.Module):
     .. math:: \mu = \sum_i q_i r_i + \sum_i \mu_i, \qquad \sum_i q_i = Q,
 
     about the origin of coordinates: it does not depend on it where the total charge Q (``graph.charge``, zero without one)
-    vanishes; :func:`tesseral.physics.electric.about` moves it. Raises ``ValueError`` for such a target in something that repeats,
-    whose dipole has no meaning, and for irreps that no message can reach.
+    vanishes; :func:`tesseral.physics.electric.about` moves it. Raises ``ValueError`` for such a target, or an extent, in
+    something that repeats, where they have no meaning, and for irreps that no message can reach.
     """
 
     def __init__(self, settings: TensorSettings, *, backend: str = "auto", dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.settings, self.species, self.cutoff = settings, tuple(settings.body.species), settings.body.cutoff
-        self.body = Body(settings.body, backend=backend, factory={"dtype": dtype})
+        self.body = _body(settings.body, backend, {"dtype": dtype})
         self.irreps = {name: Irreps(target.irreps) for name, target in settings.targets.items()}
-        reachable = {ir for _, ir in self.body.irreps_out}
-        for name, irreps in self.irreps.items():
-            lost = [str(ir) for _, ir in irreps if ir not in reachable]
-            if lost:
-                raise ValueError(f"the target {name!r} holds {', '.join(lost)}, which {self.body.irreps_out} never hold: "
-                                 "raise lmax, layers, or set parity to true")  # fmt: skip
-            if settings.targets[name].charges and (str(irreps) != "1x1o" or settings.targets[name].per == "atom"):
-                raise ValueError(f"the target {name!r} is {irreps} per {settings.targets[name].per}: only a dipole, 1o of a "
-                                 "structure, has charges")  # fmt: skip
+        for name, target in settings.targets.items():
+            check_target(name, target)
+            _check_reach(name, target, self.body.irreps_out)
+        self.label_irreps = {
+            name: Irreps("1x0e") if settings.targets[name].length else irreps for name, irreps in self.irreps.items()
+        }
         self.heads = torch.nn.ModuleDict(
             {name: Linear(self.body.irreps_out, irreps, dtype=dtype) for name, irreps in self.irreps.items()}
         )
@@ -104,23 +116,30 @@ class TensorModel(torch.nn.Module):
             values = self.heads[name](features) + self.references[name][species] * _invariant(self.irreps[name], features)
             values = values.to(torch.float64) * target.scale
             if target.per == "structure":
-                values = scatter(values, graph.batch, graph.num_graphs)
+                values = pooled(values, target.pool, graph)
             if target.charges:
                 values = values + _charge_dipole(self.charges[name](features).squeeze(-1), graph)
             result[name] = values
         return result
 
+    def as_labelled(self, name: str, values: Tensor) -> Tensor:
+        """A target as features of ``label_irreps``: its length, where that is what labels are."""
+        if not self.settings.targets[name].length:
+            return values
+        return (values.square().sum(1, keepdim=True) + TINY).sqrt()
+
     def property(self, name: str, graph: Graph) -> Tensor:
         """One target, a symmetric tensor of rank 2 as (..., 3, 3)."""
-        return self.cartesian(name, self(graph)[name])
+        values = self(graph)[name]
+        return SYMMETRIC.to_cartesian(values) if self.irreps[name] == SYMMETRIC.irreps else values
 
     def cartesian(self, name: str, values: Tensor) -> Tensor:
-        """Features of a target in Cartesian components, where they are the symmetric tensor 0e+2e; otherwise as they are."""
-        return SYMMETRIC.to_cartesian(values) if self.irreps[name] == SYMMETRIC.irreps else values
+        """What :meth:`as_labelled` gives, in Cartesian components where it is the symmetric tensor 0e+2e; otherwise as it is."""
+        return SYMMETRIC.to_cartesian(values) if self.label_irreps[name] == SYMMETRIC.irreps else values
 
     def from_cartesian(self, name: str, values: Tensor) -> Tensor:
         """The inverse of :meth:`cartesian`, for labels."""
-        return features_of(self.irreps[name], values)
+        return features_of(self.label_irreps[name], values)
 
 
 class FieldEnergy(torch.nn.Module):
@@ -163,6 +182,56 @@ class FieldEnergy(torch.nn.Module):
         charges = self.charges(self.body(graph, torch.zeros_like(field))).squeeze(-1)
         charges = self.ionic[species] + torch.where(graph.pbc.any(1)[graph.batch], 0.0, charges)
         return total - (_moment(charges, graph) * graph.field).sum(1)
+
+
+MASSES = torch.from_numpy(atomic_masses)
+TINY = 1e-12  # under the root of a length, whose slope at zero would be NaN
+
+
+def pooled(values: Float[Tensor, "nodes dim"], pool: Pool, graph: Graph) -> Float[Tensor, "graphs dim"]:
+    """Sums over the atoms of each structure with the weights of ``pool`` (:class:`Target`)."""
+    if pool == "extent":
+        values = values * _distances_from_centre(graph)[:, None].to(values.dtype)
+    total = scatter(values, graph.batch, graph.num_graphs)
+    return total / graph.nodes_per_graph().clamp(min=1)[:, None] if pool == "mean" else total
+
+
+def _distances_from_centre(graph: Graph) -> Float[Tensor, " nodes"]:
+    """Squared distances from the centre of mass."""
+    if bool(graph.pbc.any()):
+        raise ValueError("a crystal has no centre: an extent is a property of molecules, without periodic directions")
+    positions, masses = graph.positions.to(torch.float64), MASSES.to(graph.device)[graph.species][:, None]
+    centre = scatter(positions * masses, graph.batch, graph.num_graphs) / scatter(masses, graph.batch, graph.num_graphs)
+    return (positions - centre[graph.batch]).square().sum(1)
+
+
+def _body(settings: NequIPSettings | L1NetSettings, backend: str, factory: dict[str, Any]) -> Body | L1Net:
+    if isinstance(settings, L1NetSettings):
+        return L1Net(settings, backend=backend, **factory)
+    return Body(settings, backend=backend, factory=factory)
+
+
+def check_target(name: str, target: Target) -> None:
+    """Raise ``ValueError`` for a target that contradicts itself."""
+    irreps = Irreps(target.irreps)
+    if target.charges and (str(irreps) != "1x1o" or target.per == "atom" or target.pool != "sum"):
+        raise ValueError(
+            f"the target {name!r} is {irreps}, a {target.pool}, per {target.per}: only a dipole, 1o, the sum of a structure, has "
+            "charges"
+        )
+    if target.length and irreps.num_irreps != 1:
+        raise ValueError(f"the target {name!r} is {irreps}: only one tensor has a length; set length to false")
+    if target.pool != "sum" and target.per == "atom":
+        raise ValueError(f"the target {name!r} is of atoms, which make no {target.pool}; set per to structure")
+
+
+def _check_reach(name: str, target: Target, available: Irreps) -> None:
+    lost = [str(ir) for _, ir in Irreps(target.irreps) if not available.count(ir)]
+    if lost and not target.charges:  # charges alone make a dipole
+        raise ValueError(
+            f"the target {name!r} holds {', '.join(lost)}, which {available} never hold: raise lmax or layers, or set "
+            "parity to true"
+        )
 
 
 def _invariant(irreps: Irreps, like: Tensor) -> Tensor:

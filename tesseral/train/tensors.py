@@ -28,10 +28,10 @@ class Answer(NamedTuple):
 class TensorTask:
     r"""Learns targets by name with the weights :math:`w_t` of their squared errors, in the units of the labels.
 
-    ``model(graph)`` gives targets by name as features (rows, dim), and ``model.cartesian(name, features)`` and
-    ``model.from_cartesian(name, labels)`` go to the components of the labels and back, as those of
-    :class:`tesseral.models.tensor.TensorModel`. The loss is that of :func:`typed_loss`, with the weights of the frames; errors
-    are reported per component of the label (``dipole_rmse``).
+    ``model(graph)`` gives targets by name as features (rows, dim), ``model.as_labelled(name, features)`` what labels tell of
+    them, of irreps ``irreps``, and ``model.cartesian(name, features)`` and ``model.from_cartesian(name, labels)`` go to the
+    components of the labels and back, as those of :class:`tesseral.models.tensor.TensorModel`. The loss is that of
+    :func:`typed_loss`, with the weights of the frames; errors are reported per component of the label (``dipole_rmse``).
     """
 
     def __init__(self, irreps: Mapping[str, Any], weights: Mapping[str, float]) -> None:
@@ -55,7 +55,7 @@ class TensorTask:
         for name in self.irreps:
             if name not in graph.labels:
                 continue
-            predicted, given = found[name], graph.labels[name].to(torch.float64)
+            predicted, given = model.as_labelled(name, found[name]), graph.labels[name].to(torch.float64)
             mask = graph.masks.get(name)
             mask = (
                 torch.ones(len(given), dtype=torch.bool, device=given.device)
@@ -121,16 +121,18 @@ class TensorTask:
 
 
 class TargetStatistics(NamedTuple):
-    """What is to be expected of a target: what each species adds to its invariant parts, and the size of the rest."""
+    """What is to be expected of a target: what each species adds to its invariant parts, and the spread of the rest."""
 
     references: Float[Tensor, "species dim"]
-    scale: float
+    spread: float
 
 
 def target_statistics(
-    labels: Float[Tensor, "rows dim"], counts: Float[Tensor, "rows species"], irreps: Irreps
+    labels: Float[Tensor, "rows dim"], counts: Float[Tensor, "rows species"], irreps: Irreps, *, composition: bool = True
 ) -> TargetStatistics:
-    """A least-squares fit of the invariant parts by the species, ``counts`` being how many of each a row has.
+    """A least-squares fit of the invariant parts by the species, ``counts`` being how much of each a row has.
+
+    With ``composition=False`` nothing is explained by the species: references are zero.
 
     >>> labels = torch.tensor([[2.0], [4.0], [6.1]], dtype=torch.float64)
     >>> counts = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
@@ -139,7 +141,7 @@ def target_statistics(
     """
     invariant = torch.cat([torch.full((mul * ir.dim,), float(ir.l == 0 and ir.p == 1)) for mul, ir in irreps]).bool()
     references = labels.new_zeros(counts.shape[1], irreps.dim)
-    if invariant.any():  # gelsd gives the smallest solution, where compositions do not tell the species apart
+    if composition and invariant.any():  # gelsd gives the smallest solution, where compositions do not tell the species apart
         references[:, invariant] = torch.linalg.lstsq(counts, labels[:, invariant], driver="gelsd").solution
     rest = (labels - counts @ references).square().mean().sqrt().item()
     size = labels.square().mean().sqrt().item()

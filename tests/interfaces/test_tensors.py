@@ -78,6 +78,8 @@ def test_from_frames_to_tensors(tmp_path, frames):
         ("targets={quadrupole: {irreps: 2e}}", "data.keys.extra={quadrupole: KEY}"),
         ("targets={dipole: {irreps: 0e+1o}}", "'dipole' is 1x0e+1x1o per structure"),
         ("targets={dipole: {ireps: 1o}}", "did you mean 'targets.dipole.irreps'"),
+        ("targets={dipole: {pool: mean}}", "has charges"),
+        ("targets={polarizability: {length: true}}", "only one tensor has a length"),
     ],
 )
 def test_mistakes(tmp_path, frames, change, words):
@@ -87,3 +89,31 @@ def test_mistakes(tmp_path, frames, change, words):
     assert status == 1
     assert words in said, said
     assert not (tmp_path / "run/tensors.safetensors").exists()
+
+
+L1NET = """\
+data: {train: frames.xyz, split: {valid: 8}, keys: {dipole: null, extra: {moment: moment, mean: mean}}}
+targets: {moment: {irreps: 1o, charges: true, length: true}, mean: {irreps: 0e, pool: mean}}
+model: {name: l1net, cutoff: 3.0, layers: 1, width: 24, num_basis: 8, radial_channels: 16}
+batch_size: 8
+max_epochs: 60
+optimizer: {lr: 0.02}
+tensorboard: false
+"""
+
+
+def test_properties_of_molecules(tmp_path, frames):
+    """The length of a dipole, and a mean over atoms that composition explains."""
+    for atoms in frames:
+        atoms.info["moment"] = float(np.linalg.norm(atoms.info.pop("dipole")))
+        atoms.info["mean"] = float(np.mean([CHARGES[z] ** 2 for z in atoms.numbers]))
+    ase.io.write(tmp_path / "frames.xyz", frames, format="extxyz")
+    (tmp_path / "settings.yaml").write_text(L1NET)
+    status, said = command(tmp_path, "tensors", "settings.yaml", "-o", "run")
+    assert status == 0, said
+    errors = json.loads((tmp_path / "run/metrics.json").read_text())["errors"]["validation"]
+    assert errors["moment"]["rmse"] < 0.35 * errors["moment"]["spread"]
+    assert command(tmp_path, "predict", "run/tensors.safetensors", "frames.xyz", "-o", "out.xyz")[0] == 0
+    found = ase.io.read(tmp_path / "out.xyz", ":")
+    assert found[0].info["mean"] == pytest.approx(frames[0].info["mean"], abs=0.05)
+    assert found[0].info["moment"] == pytest.approx(frames[0].info["moment"], abs=0.3)

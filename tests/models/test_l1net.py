@@ -1,4 +1,4 @@
-"""L1Net: every head transforms as its property does, knows its origin, and learns what it should."""
+"""L1Net below heads: every property transforms as it should, knows its origin, and sees what its degree lets it see."""
 
 import pytest
 import torch
@@ -7,38 +7,35 @@ from ase.build import bulk, molecule
 from tesseral.graph import build_graph, collate
 from tesseral.groups import equivariance_error
 from tesseral.groups.equivariance import Positions
-from tesseral.models.l1net import L1Net, L1NetSettings
+from tesseral.models.l1net import L1NetSettings
+from tesseral.models.tensor import Target, TensorModel, TensorSettings
 
 TARGETS = {
-    "u0": {"head": "sum", "atoms": {1: -0.6, 6: -38.1, 8: -75.2}},
-    "gap": {"head": "mean", "shift": 0.25},
-    "mu": {"head": "dipole"},
-    "r2": {"head": "extent"},
+    "u0": Target(irreps="0e"),
+    "gap": Target(irreps="0e", pool="mean"),
+    "mu": Target(irreps="1o", charges=True),
+    "r2": Target(irreps="0e", pool="extent"),
 }
 
 
-def small(lmax: int, **changes) -> L1Net:
+def small(lmax: int, targets=None, **changes) -> TensorModel:
     torch.manual_seed(0)
-    targets = TARGETS | ({"polarizability": {"head": "tensor"}} if lmax == 2 else {})
-    settings = {"targets": targets, "lmax": lmax, "width": 24, "layers": 2, "cutoff": 4.0, "num_basis": 8, "radial_channels": 8}
-    return L1Net(L1NetSettings(species=(1, 6, 8), num_neighbors=8.0, **(settings | changes)), dtype=torch.float64)
+    if targets is None:
+        targets = TARGETS | ({"polarizability": Target(irreps="0e+2e")} if lmax == 2 else {})
+    settings = {"lmax": lmax, "width": 24, "layers": 2, "cutoff": 4.0, "num_basis": 8, "radial_channels": 8}
+    body = L1NetSettings(species=(1, 6, 8), num_neighbors=8.0, **(settings | changes))
+    return TensorModel(TensorSettings(body=body, targets=targets), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("lmax", [0, 1, 2])
-def test_every_head_is_equivariant(lmax: int) -> None:
+def test_every_property_is_equivariant(lmax: int) -> None:
     model = small(lmax)
     graph = build_graph(molecule("CH3CH2OH"), model.cutoff)
-    ways = {"u0": "0e", "gap": "0e", "mu": "1o", "r2": "0e", "polarizability": "1o x 1o"}
-    for name in model.settings.targets:
-        dim = 9 if name == "polarizability" else (3 if name == "mu" else 1)
-
-        def value(r: torch.Tensor, name: str = name, dim: int = dim) -> torch.Tensor:
-            found = model(graph.replace(positions=r))[name].reshape(1, dim)
-            # A tensor is compared by its invariants and by its action on the dipole, which is a vector.
-            return found if dim < 9 else (found.view(3, 3) @ model(graph.replace(positions=r))["mu"][0])[None]
-
-        rep = "1x1o" if ways[name] != "0e" else "1x0e"
-        error = equivariance_error(value, Positions(), rep, "E(3)", inputs=[graph.positions])
+    for name, irreps in model.irreps.items():
+        error = equivariance_error(
+            lambda r, name=name: model(graph.replace(positions=r))[name], Positions(), irreps, "E(3)",
+            inputs=[graph.positions],
+        )  # fmt: skip
         print(name, error)
         assert float(error) < 1e-10, name
         assert error.scale > 1e-4, name
@@ -57,10 +54,34 @@ def test_sums_means_and_batches() -> None:
     torch.testing.assert_close(found["gap"], apart[1]["gap"], rtol=0, atol=1e-10)
 
 
+def test_an_extent_is_about_the_centre_of_mass() -> None:
+    """Atoms far apart, each with its own constant, weigh by their squared distances from the centre of mass."""
+    model = small(0, {"r2": Target(irreps="0e", pool="extent")})
+    with torch.no_grad():
+        model.heads["r2"].weight.zero_()
+        model.references["r2"].copy_(torch.tensor([[1.0], [0.0], [2.0]]))
+    atoms = molecule("H2O")
+    atoms.positions *= 20
+    squares = ((atoms.positions - atoms.get_center_of_mass()) ** 2).sum(1)
+    expected = 2.0 * squares[0] + squares[1:].sum()
+    assert model(build_graph(atoms, model.cutoff))["r2"].item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_symmetric_molecules_have_no_dipole() -> None:
     model = small(1)
     assert model(build_graph(molecule("CH4"), model.cutoff))["mu"].abs().max() < 1e-6  # its coordinates have so many digits
     assert model(build_graph(molecule("H2O"), model.cutoff))["mu"].norm() > 1e-3
+
+
+def test_labels_may_be_lengths() -> None:
+    model = small(1, {"mu": Target(irreps="1o", charges=True, length=True)})
+    graph = collate([build_graph(molecule(name), model.cutoff) for name in ("H2O", "CH4")])
+    vectors = model(graph)["mu"]
+    lengths = model.as_labelled("mu", vectors)
+    torch.testing.assert_close(lengths[0], vectors[0].norm(dim=0, keepdim=True))
+    assert str(model.label_irreps["mu"]) == "1x0e"
+    gradients = torch.autograd.grad(lengths.sum(), list(model.parameters()), allow_unused=True, materialize_grads=True)
+    assert all(bool(g.isfinite().all()) for g in gradients)
 
 
 def test_angles_tell_isomers_apart_only_with_degree_one() -> None:
@@ -76,8 +97,14 @@ def test_angles_tell_isomers_apart_only_with_degree_one() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match="set lmax=2"):
-        small(1, targets={"polarizability": {"head": "tensor"}})
-    model = small(0)
+    for targets, message in (
+        ({"alpha": Target(irreps="0e+2e")}, "raise lmax"),
+        ({"alpha": Target(irreps="0e+1o", length=True)}, "only one tensor has a length"),
+        ({"alpha": Target(irreps="0e", per="atom", pool="mean")}, "set per to structure"),
+        ({"alpha": Target(irreps="1o", charges=True, pool="mean")}, "has charges"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small(1, targets)
+    model = small(0, {"r2": Target(irreps="0e", pool="extent")})
     with pytest.raises(ValueError, match="a crystal has no centre"):
         model(build_graph(bulk("C"), model.cutoff))

@@ -59,6 +59,9 @@ class Constant:
     def cartesian(self, name, values):
         return self.symmetric.to_cartesian(values) if name == "alpha" else values
 
+    def as_labelled(self, name, values):
+        return values
+
     def from_cartesian(self, name, values):
         return self.symmetric.from_cartesian(values) if name == "alpha" else values
 
@@ -114,4 +117,4 @@ def test_references_explain_what_composition_does():
     found = target_statistics(labels, counts, Irreps("0e+2e"))
     torch.testing.assert_close(found.references[:, 0], torch.tensor([2.0, -1.0], dtype=torch.float64))
     assert found.references[:, 1:].abs().max() == 0
-    assert found.scale == pytest.approx(0.1 / 6**0.5)
+    assert found.spread == pytest.approx(0.1 / 6**0.5)
