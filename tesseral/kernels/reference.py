@@ -1,7 +1,8 @@
 """The definition of every program, in plain torch: any device, any dtype. The oracle of the fast backends.
 
 Per path the operands are contracted pairwise, channel-free ones first (they fold into the coefficients), so that full tensor
-products with shared weights become matrix products; sums over rows are one ``index_add_`` per path.
+products with shared weights become matrix products; sums over rows are one ``index_add_`` per path. Items are taken in pieces, so
+that what is between (every product of channels, say) never fills the memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tesseral.kernels.spec import ITEM, OUTPUT, SHARED, Path, Program, Slot, Ter
 
 _COMPONENTS = "abcdefgh"  # one letter per slot; channel letters are renamed to the end of the alphabet
 _ITEM = "z"
+_PIECE = 1 << 18  # numbers between the operands and the result at a time: about what the second cache holds
 
 
 def execute(program: Program, tensors: Sequence[Tensor], maps: Sequence[IndexMap], rows: Sequence[int]) -> tuple[Tensor, ...]:
@@ -25,32 +27,50 @@ def execute(program: Program, tensors: Sequence[Tensor], maps: Sequence[IndexMap
 
     ``tensors`` are the inputs, each (rows, dim) of its slot; ``maps`` and ``rows`` follow ``program.form.indices``.
     """
-    indices = {name: (m.index, count) for name, m, count in zip(program.form.indices, maps, rows, strict=True)}
     items = count_items(program, tensors, maps)
+    counts = {ITEM: items, SHARED: 1, **dict(zip(program.form.indices, rows, strict=True))}
+    results = tuple(tensors[0].new_zeros(counts[slot.index], slot.dim) for slot in program.output_slots)
+    size = max(1, _PIECE // max((_between(program, path) for path in program.form.paths), default=1))
+    for start in range(0, items, size):
+        piece = slice(start, min(start + size, items))
+        _add_piece(program, tensors, {n: m.index[piece] for n, m in zip(program.form.indices, maps, strict=True)}, piece, results)
+    return results
+
+
+def _add_piece(
+    program: Program, tensors: Sequence[Tensor], indices: dict[str, Tensor], piece: slice, results: Sequence[Tensor]
+) -> None:
+    """Add what some of the items contribute to the outputs; ``indices`` are theirs."""
     gathered: dict[tuple[int, str], Tensor] = {}
 
     def operand(number: int, slot: Slot) -> Tensor:
-        if slot.index in (ITEM, SHARED):
+        if slot.index == SHARED:
             return tensors[number]
         if (number, slot.index) not in gathered:
-            gathered[number, slot.index] = tensors[number].index_select(0, indices[slot.index][0])
+            whole = tensors[number]
+            gathered[number, slot.index] = whole[piece] if slot.index == ITEM else whole.index_select(0, indices[slot.index])
         return gathered[number, slot.index]
 
-    results = []
-    for terms, slot in zip(program.outputs, program.output_slots, strict=True):
-        count = items if slot.index == ITEM else 1 if slot.index == SHARED else indices[slot.index][1]
-        result = tensors[0].new_zeros(count, slot.dim)
-        for term in terms if items else ():
+    for terms, slot, result in zip(program.outputs, program.output_slots, results, strict=True):
+        rows = result[piece] if slot.index == ITEM else result
+        for term in terms:
             for path in program.form.paths:
-                value = _contract(program, term, path, items, operand)
+                value = _contract(program, term, path, piece.stop - piece.start, operand)
                 at, segment = slot.offsets[path.segments[term.slot]], slot.segments[path.segments[term.slot]]
-                target = result[:, at : at + segment.dim]
+                target = rows[:, at : at + segment.dim]
                 if slot.index in (ITEM, SHARED):
                     target += value
                 else:
-                    target.index_add_(0, indices[slot.index][0], value)
-        results.append(result)
-    return tuple(results)
+                    target.index_add_(0, indices[slot.index], value)
+
+
+def _between(program: Program, path: Path) -> int:
+    """A bound for the numbers an item keeps while a path is contracted: its channels in all operands, and two components."""
+    blocks = [slot.segments[segment] for slot, segment in zip(program.form.slots, path.segments, strict=True)]
+    own = [n for n, slot in enumerate(program.form.slots) if slot.index != SHARED]
+    channels = {letter: extent for n in own for letter, extent in zip(path.subscripts[n], blocks[n].channels, strict=True)}
+    components = sorted((blocks[n].components for n in own), reverse=True)[:2]
+    return math.prod(channels.values()) * math.prod(components)
 
 
 def count_items(program: Program, tensors: Sequence[Tensor], maps: Sequence[IndexMap]) -> int:
