@@ -1,9 +1,10 @@
 """Labelled structures: read, examined, counted and split.
 
 ======================== ==================================================================
-``read``                 :func:`read_frames` from extended XYZ, ASE databases, archives, anything ASE reads
+``read``                 :func:`read_frames` from extended XYZ, ASE databases, archives, arrays, anything ASE reads
 ``keys``, ``units``      under which keys and in which units a file keeps its labels
 ``frame``, ``frames``    one :class:`Frame` in eV and Å, and sequences of them, in memory or not
+``arrays``               structures of ``.npz`` files and of DeePMD-kit
 ``archive``              frames larger than memory, in one LMDB file
 ``statistics``           energies of isolated atoms, scales, neighbours: :func:`compute_statistics`
 ``split``                which frames train, validate and test, written to disk

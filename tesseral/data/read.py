@@ -11,6 +11,7 @@ import ase.io
 import ase.io.formats
 
 from tesseral.data.archive import FORMAT, Archive, AseLmdb
+from tesseral.data.arrays import images_of, is_deepmd
 from tesseral.data.errors import DataError
 from tesseral.data.frame import frame_from_atoms
 from tesseral.data.frames import AseDatabase, Frames, FramesInMemory, Joined, XyzFile
@@ -31,7 +32,8 @@ def read_frames(
     """The frames of one or several files, in eV, Å and e.
 
     Read are extended XYZ (``.xyz``, ``.extxyz``), ASE databases (``.db``, ``.aselmdb``), archives of
-    :func:`tesseral.data.write_archive` (``.lmdb``; they are in our units already), and whatever else ASE reads. Files of more
+    :func:`tesseral.data.write_archive` (``.lmdb``; they are in our units already), arrays (``.npz``, folders of DeePMD-kit;
+    :mod:`tesseral.data.arrays`), and whatever else ASE reads. Files of more
     than 200 MB stay on disk and are read frame by frame, unless ``in_memory`` says otherwise; formats that only ASE knows are
     always read into memory. Raises ``DataError`` for files that are absent, empty, cut off, or not understood.
 
@@ -51,7 +53,7 @@ def read_frames(
     file = pathlib.Path(path)
     size = _size(file)
     lazy = _open_lazily(file, keys, units)
-    frames = _with_ase(file, keys, units) if lazy is None else lazy
+    frames = _in_memory(file, keys, units) if lazy is None else lazy
     if len(frames) == 0:
         raise DataError(f"{file} holds no frames: it is empty")
     if lazy is not None and (size < IN_MEMORY_BELOW if in_memory is None else in_memory):
@@ -77,8 +79,10 @@ def _size(file: pathlib.Path) -> int:
         near = sorted(str(other.name) for other in file.parent.glob(f"*{file.suffix}"))[:8] if file.parent.is_dir() else []
         hint = f"; {file.parent} has {', '.join(near)}" if near else f"; the folder {file.parent} has no such files"
         raise DataError(f"{file} does not exist{hint}")
+    if is_deepmd(file):
+        return sum(part.stat().st_size for part in file.rglob("*.npy"))
     if file.is_dir() and not (file / "data.mdb").exists():
-        raise DataError(f"{file} is a folder: name the files in it")
+        raise DataError(f"{file} is a folder: name the files in it (a folder of DeePMD-kit has type.raw and set.000)")
     size = (file / "data.mdb" if file.is_dir() else file).stat().st_size
     if size == 0:
         raise DataError(f"{file} holds no frames: it is empty")
@@ -87,6 +91,8 @@ def _size(file: pathlib.Path) -> int:
 
 def _open_lazily(file: pathlib.Path, keys: Keys, units: Units) -> Frames | None:
     suffix = file.suffix.lower()
+    if is_deepmd(file):
+        return None
     try:
         if suffix in (".xyz", ".extxyz"):
             return XyzFile(file, keys, units)
@@ -109,7 +115,10 @@ def _open_lazily(file: pathlib.Path, keys: Keys, units: Units) -> Frames | None:
     return None
 
 
-def _with_ase(file: pathlib.Path, keys: Keys, units: Units) -> Frames:
+def _in_memory(file: pathlib.Path, keys: Keys, units: Units) -> Frames:
+    arrays = images_of(file, units)
+    if arrays is not None:
+        return frames_from_atoms(arrays, keys, units, file=str(file))
     try:
         images = list(ase.io.iread(str(file), index=":"))
     except ase.io.formats.UnknownFileTypeError as error:

@@ -88,6 +88,12 @@ class Presence(Check):
     def _suggestion(self, label: str) -> str:
         likely = [key for key in SYNONYMS.get(label, ()) if key in self.found]
         likely += [key for key in sorted(self.found) if label.rstrip("s") in key.lower() and key not in likely]
+        per_atom = [key for key in likely if "per_atom" in key.lower()]
+        likely = [key for key in likely if key not in per_atom]
+        if per_atom and not likely:
+            return (
+                f" {per_atom[0]!r} seems to be per atom: multiply it by the number of atoms, and write it as {self.key(label)!r}."
+            )
         if likely:
             return f" Is it {' or '.join(repr(key) for key in likely[:3])}? Then set keys.{label} to {likely[0]!r}."
         if label not in self.settings.required and label not in self._asked_for():
