@@ -6,7 +6,9 @@ An energy :math:`E = w\cdot F` is linear in the weights of its last layer, with 
 
 .. math:: σ_E^2 = α_E^2\,F^T C F, \qquad σ_{f}^2 = α_f^2\,(\partial F/\partial r)^T C\,(\partial F/\partial r).
 
-The two scales α and the prior ς are calibrated on validation data. Nothing is retrained, and the energies stay as they are.
+Rows of energies (per atom) count w times those of forces, the ratio of their noise: without it, what all structures have in
+common would make nearly all of :math:`σ_E`. The scales α, the prior ς and w are calibrated on validation data. Nothing is
+retrained, and the energies stay as they are.
 Source: Bigi, Chong, Ceriotti, Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024).
 """
 
@@ -25,6 +27,7 @@ from torch import Tensor
 from tesseral.graph import Graph, collate
 
 PRIORS = tuple(10.0**power for power in range(-9, 1))  # ς² to choose from, in units of the mean eigenvalue
+WEIGHTS = tuple(10.0**power for power in range(9))  # w to choose from, (eV/Å)² over (eV/atom)²
 LEVELS = (0.5, 0.6827, 0.9, 0.9545)
 
 
@@ -131,8 +134,8 @@ def calibrate(
 ) -> LastLayer:
     """The last layer's covariance from training graphs, calibrated on labelled validation graphs.
 
-    The prior is the one under which the validation errors are most likely, and the scales make the mean of (error/σ)² one, for
-    energies and for forces. ``progress`` is called with the number of graphs done. Raises ``ValueError`` without labels.
+    Prior and weight are those under which the validation errors are most likely, and the scales make the mean of (error/σ)²
+    one, for energies and for forces. ``progress`` is called with the number of graphs done. Raises ``ValueError`` without labels.
     """
     count = 0
 
@@ -146,13 +149,13 @@ def calibrate(
             if progress is not None:
                 progress(count)
 
-    information: Tensor | None = None
+    grams: list[tuple[Tensor, Tensor]] = []
     for batch, features, slopes in rows(training):
         per_atom = features / batch.nodes_per_graph()[:, None].to(torch.float64)
-        gram = per_atom.T @ per_atom + slopes.T @ slopes
-        information = gram if information is None else information + gram
-    if information is None:
+        grams.append((per_atom.T @ per_atom, slopes.T @ slopes))
+    if not grams:
         raise ValueError("an uncertainty needs training graphs, got none")
+    information = torch.stack([gram for gram, _ in grams]).sum(0), torch.stack([gram for _, gram in grams]).sum(0)
     energies, forces, energy_rows, force_rows = [], [], [], []
     for batch, features, slopes in rows(validation):
         energy_error, force_error = _errors(model, batch)
@@ -162,7 +165,7 @@ def calibrate(
         force_rows.append(slopes)
     if not energies:
         raise ValueError("an uncertainty is calibrated on labelled validation graphs, got none")
-    return _choose(information, *(torch.cat(parts) for parts in (energy_rows, force_rows, energies, forces)))
+    return _choose(*information, *(torch.cat(parts) for parts in (energy_rows, force_rows, energies, forces)))
 
 
 def coverage(error: np.ndarray, deviation: np.ndarray, levels: Sequence[float] = LEVELS) -> dict[float, float]:
@@ -249,18 +252,17 @@ def _errors(model: Callable[[Graph], Tensor], batch: Graph) -> tuple[Tensor, Ten
     return errors[0], errors[1]
 
 
-def _choose(information: Tensor, energy_rows: Tensor, force_rows: Tensor, energies: Tensor, forces: Tensor) -> LastLayer:
-    eigenvalues, vectors = torch.linalg.eigh(information)
-    mean = eigenvalues.clamp(min=0).mean().clamp(min=1e-300)
+def _choose(
+    by_energies: Tensor, by_forces: Tensor, energy_rows: Tensor, force_rows: Tensor, energies: Tensor, forces: Tensor
+) -> LastLayer:
     known_energies, known_forces = torch.isfinite(energies), torch.isfinite(forces)
     if not (known_energies.any() or known_forces.any()):
         raise ValueError("the validation graphs have neither energies nor forces to calibrate an uncertainty on")
     best: tuple[float, LastLayer] | None = None
-    for prior in PRIORS:
-        factor = vectors / torch.sqrt(eigenvalues.clamp(min=0) + prior * mean)
+    for factor in _factors(by_energies, by_forces):
         energy_scale, energy_loss = _scale(energies[known_energies], (energy_rows @ factor)[known_energies])
         deviations = torch.linalg.vector_norm(force_rows @ factor, dim=1)
-        forces_scale, forces_loss = _scale(forces[known_forces], (force_rows @ factor)[known_forces])
+        forces_scale, forces_loss = _scale(forces[known_forces], deviations[known_forces, None])
         # One covariance serves both: where one kind of label is absent, the other's scale holds.
         energy_scale, forces_scale = (
             b if math.isnan(a) else a for a, b in ((energy_scale, forces_scale), (forces_scale, energy_scale))
@@ -272,6 +274,15 @@ def _choose(information: Tensor, energy_rows: Tensor, force_rows: Tensor, energi
             best = (loss, candidate)
     assert best is not None
     return best[1]
+
+
+def _factors(by_energies: Tensor, by_forces: Tensor) -> Iterable[Tensor]:
+    """L with C = L Lᵀ for every weight and prior."""
+    for weight in WEIGHTS:
+        eigenvalues, vectors = torch.linalg.eigh(weight * by_energies + by_forces)
+        mean = eigenvalues.clamp(min=0).mean().clamp(min=1e-300)
+        for prior in PRIORS:
+            yield vectors / torch.sqrt(eigenvalues.clamp(min=0) + prior * mean)
 
 
 def _scale(errors: Tensor, rows: Tensor) -> tuple[float, float]:

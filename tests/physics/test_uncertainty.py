@@ -88,6 +88,30 @@ def test_errors_drawn_from_the_covariance_are_covered():
     assert overconfident[0.9] < 0.6  # the check can fail
 
 
+def test_energies_are_told_apart_where_what_they_share_is_known():
+    """Where energies are known much better than forces, their σ must not be that of the part which all structures share."""
+    model, weight = network(), 1e6
+    training, validation, test = (clusters(n, seed) for n, seed in ((30, 1), (60, 2), (30, 3)))
+    features, slopes = last_features(model, collate(graphs(training, model)))
+    rows = slopes.flatten(0, 1)
+    root = torch.linalg.cholesky(torch.linalg.inv(weight * features.T @ features / 25 + rows.T @ rows))
+    generator = torch.Generator().manual_seed(5)
+    batch = collate(graphs(validation, model))
+    exact = energy_and_forces(model, batch)
+    features, slopes = last_features(model, batch)
+    change = torch.randn(60, 4, generator=generator, dtype=torch.float64) @ root.T
+    labels = {
+        "energy": (exact.energy + (features * change).sum(1)).tolist(),
+        "forces": (exact.forces - (slopes * change[batch.batch][:, None]).sum(2)).reshape(-1, 5, 3).numpy(),
+    }
+    layer = calibrate(model, graphs(training, model), graphs(validation, model, labels))
+    batch = collate(graphs(test, model))
+    planted = torch.linalg.vector_norm(last_features(model, batch)[0] @ root, dim=1)
+    found = layer.energy(model, batch)
+    torch.testing.assert_close(found, planted, rtol=0.35, atol=0.0)
+    assert np.corrcoef(found, planted)[0, 1] > 0.95
+
+
 def calibrated(model, **without):
     atoms = clusters(12, 1)
     rng = np.random.default_rng(0)
