@@ -1,4 +1,4 @@
-"""Products of irreps without a graph: channelwise (uvu, weights per row) and fully connected (uvw, shared weights).
+"""Products of irreps without a graph: channelwise (uvu, weights per row) and fully connected (uvw, weights shared or per row).
 
 python -m benchmarks.tensor_product
 """
@@ -23,8 +23,17 @@ PROBLEMS: dict[str, tuple] = {
     "uvw, 32 channels": ("uvw", "32x0e+32x1o", "1x0e+1x1o+1x2e", "32x0e+32x1o", 4000, "float32"),
     "uvw, 16 channels, lmax 2": ("uvw", "16x0e+16x1o+16x2e", "1x0e+1x1o+1x2e", "16x0e+16x1o+16x2e", 4000, "float32"),
     "uvw, 16 channels, float64": ("uvw", "16x0e+16x1o+16x2e", "1x0e+1x1o+1x2e", "16x0e+16x1o+16x2e", 4000, "float64"),
+    "uvw, 16 channels, weights per row": (
+        "uvw by row",
+        "16x0e+16x1o+16x2e",
+        "1x0e+1x1o+1x2e",
+        "16x0e+16x1o+16x2e",
+        4000,
+        "float32",
+    ),
+    "uvw, 32 channels, weights per row": ("uvw by row", "32x0e+32x1o", "1x0e+1x1o+1x2e", "32x0e+32x1o", 4000, "float32"),
 }
-QUICK = ("uvu, MACE-large", "uvw, 16 channels, lmax 2")
+QUICK = ("uvu, MACE-large", "uvw, 16 channels, lmax 2", "uvw, 16 channels, weights per row")
 
 
 def rows(environment: Environment) -> Iterator[dict]:

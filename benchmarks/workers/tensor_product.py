@@ -21,7 +21,8 @@ def channelwise(o3, ins, sh, kept):
 
 
 def build(side, kind, irreps1, irreps2, irreps_out):
-    """The module, the shape of its weights and the dims (input, input, output)."""
+    """The module, the number of its weights and the dims (input, input, output)."""
+    shared = kind == "uvw"
     if side == "cuet":
         import cuequivariance as cue
         import cuequivariance_torch
@@ -31,7 +32,7 @@ def build(side, kind, irreps1, irreps2, irreps_out):
         if kind == "uvu":
             product = cuequivariance_torch.ChannelWiseTensorProduct(a, b, [ir for _, ir in c], shared_weights=False, **options)
         else:
-            product = cuequivariance_torch.FullyConnectedTensorProduct(a, b, c, shared_weights=True, **options)
+            product = cuequivariance_torch.FullyConnectedTensorProduct(a, b, c, shared_weights=shared, **options)
         return product, product.weight_numel, (a.dim, b.dim, product.irreps_out.dim)
     if side == "e3nn":
         from e3nn import o3
@@ -41,7 +42,7 @@ def build(side, kind, irreps1, irreps2, irreps_out):
             c, instructions = channelwise(o3, a, b, {ir for _, ir in c})
             product = o3.TensorProduct(a, b, c, instructions, shared_weights=False, internal_weights=False)
         else:
-            product = o3.FullyConnectedTensorProduct(a, b, c, shared_weights=True, internal_weights=False)
+            product = o3.FullyConnectedTensorProduct(a, b, c, shared_weights=shared, internal_weights=False)
         return product, product.weight_numel, (a.dim, b.dim, c.dim)
     from tesseral import o3
     from tesseral.ops import tensor_product, tensor_product_plan
@@ -52,7 +53,7 @@ def build(side, kind, irreps1, irreps2, irreps_out):
     else:
         blocks = [(i, j, k) for i in range(len(a)) for j in range(len(b)) for k in range(len(c))]
         instructions = [(i, j, k, "uvw", True) for i, j, k in blocks if c[k].ir in a[i].ir * b[j].ir]
-    plan = tensor_product_plan(a, b, c, instructions, shared_weights=kind == "uvw")
+    plan = tensor_product_plan(a, b, c, instructions, shared_weights=shared)
     return lambda x, y, w: tensor_product(x, y, w, plan), plan.weight_numel, (a.dim, b.dim, c.dim)
 
 
@@ -62,7 +63,7 @@ def main() -> None:
     scalar = getattr(torch, dtype)
     torch.set_default_dtype(scalar)
     product, numel, dims = build(side, kind, irreps1, irreps2, irreps_out)
-    weights = (int(count), numel) if kind == "uvu" else (1, numel) if side == "cuet" else (numel,)
+    weights = (int(count), numel) if kind != "uvw" else (1, numel) if side == "cuet" else (numel,)
     x, y, g = (torch.randn(int(count), d, requires_grad=True) for d in dims)
     w = torch.randn(*weights, requires_grad=True)
     tangents = [torch.randn_like(t) for t in (x, y, w)]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tesseral.kernels.cpu_source import Target
-from tesseral.kernels.fused_source import _POINTWISE, _PRELUDE, _exponential
+from tesseral.kernels.vector_source import activations, vectors
 
 
 def emit(
@@ -24,7 +24,6 @@ def emit(
     target: Target,
 ) -> str:
     """The source for coefficients of the given ``orders`` m; ``to_ring`` and ``from_ring`` are (rings, coefficients)."""
-    lanes = target.vector_bytes // (4 if real == "float" else 8)
     highest = max((abs(m) for m in orders), default=0)
     alone = [a for a in range(meridians) if 2 * a in (0, meridians)]  # meridians that are their own mirror images come first
     half = alone + [a for a in range(1, meridians) if 2 * a < meridians]
@@ -32,17 +31,15 @@ def emit(
     cosines = [[math.cos(m * t) for m in range(highest + 1)] for t in angles]
     sines = [[math.sin(m * t) for m in range(highest + 1)] for t in angles]
     defines = {
-        "real": real, "LANES": lanes, "BITS": "int" if real == "float" else "i64", "K": len(orders), "RINGS": len(to_ring),
-        "ALONE": len(alone), "HALF_MERIDIANS": len(half), "ORDERS": highest + 1,
+        "K": len(orders), "RINGS": len(to_ring), "ALONE": len(alone), "HALF_MERIDIANS": len(half), "ORDERS": highest + 1,
     }  # fmt: skip
     text = _SOURCE
     for name, lines in _pieces(orders, highest).items():
         text = text.replace(f"@{name}@", "\n        ".join(lines))
     tables = {"TO": to_ring, "FROM": from_ring, "COS": cosines, "SIN": sines}
     declared = [f"static const real {name}[] = {{{', '.join(map(repr, _flat(rows)))}}};" for name, rows in tables.items()]
-    head = ["typedef long long i64;", *(f"#define {name} {value}" for name, value in defines.items())]
     silu = _short_silu() if real == "float" and target.vector_bytes == 64 else _SILU
-    return "\n".join([*head, "#define VECTORS 2", _PRELUDE, _exponential(real), _POINTWISE, silu, *declared, text])
+    return "\n".join([vectors(real, target, **defines), activations(real), silu, *declared, text])
 
 
 _SILU = "static inline void silu(V x, V& f, V& d, V& dd) { activation(1, x, f, d, dd); }"

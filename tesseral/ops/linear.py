@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tesseral.kernels import fused
+from tesseral.kernels import fused, row_products
 from tesseral.kernels.function import Function, executed
 from tesseral.o3 import Irreps
 from tesseral.ops.fused import apply
@@ -230,23 +230,34 @@ class _ByGroup:
         where = self.group[:, None, None].expand(-1, 1, all_groups.shape[2])
         return all_groups.gather(1, where).squeeze(1)
 
+    def _map(self, x: Tensor, weight: Tensor, transposed: bool, groups: Sequence[Tensor]) -> Tensor:
+        blocks = self.plan.compiled.transposed() if transposed else self.plan.compiled
+        if not groups:
+            return row_products.linear(x, weight, blocks, transposed)
+        return fused.linear(x, weight, blocks, transposed, (groups[0], groups[1]))
+
+    def _outer(self, x: Tensor, g: Tensor, groups: Sequence[Tensor]) -> Tensor:
+        if not groups:
+            return row_products.outer(x, g, self.plan.compiled)
+        return fused.outer(x, g, self.plan.compiled, (groups[0], groups[1]))
+
     def value(self, *tensors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, weight = tensors
-        starts = torch.arange(weight.shape[0] + 1, device=x.device)
-        if self.group is None:
-            return fused.linear(x, weight, self.plan.compiled, False, (starts, starts)), (starts, starts)
-        order = torch.argsort(self.group, stable=True)
-        pointers = torch.searchsorted(self.group[order], starts)
-        return fused.linear(x, weight, self.plan.compiled, False, (order, pointers)), (order, pointers)
+        groups: tuple[Tensor, ...] = ()
+        if self.group is not None:
+            order = torch.argsort(self.group, stable=True)
+            starts = torch.arange(weight.shape[0] + 1, device=x.device)
+            groups = order, torch.searchsorted(self.group[order], starts)
+        return self._map(x, weight, False, groups), groups
 
     def gradient(
         self, g: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], wanted: Sequence[bool]
     ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-        blocks, groups, found = self.plan.compiled, (kept[0], kept[1]), []
+        found = []
         if wanted[0]:
-            found.append(fused.linear(g, tensors[1], blocks.transposed(), True, groups))
+            found.append(self._map(g, tensors[1], True, kept))
         if wanted[1]:
-            found.append(fused.outer(tensors[0], g, blocks, groups))
+            found.append(self._outer(tensors[0], g, kept))
         return found, ()
 
     def second_gradient(
@@ -257,16 +268,15 @@ class _ByGroup:
         kept: Sequence[Tensor],
         wanted: Sequence[bool],
     ) -> list[Tensor | None] | None:
-        (dx, dweight), (x, weight), groups = cotangents, tensors, (kept[0], kept[1])
-        blocks = self.plan.compiled
+        (dx, dweight), (x, weight) = cotangents, tensors
         of_g = of_x = of_weight = None
         if dx is not None:
-            of_g = fused.linear(dx, weight, blocks, False, groups) if wanted[0] else None
-            of_weight = fused.outer(dx, g, blocks, groups) if wanted[2] else None
+            of_g = self._map(dx, weight, False, kept) if wanted[0] else None
+            of_weight = self._outer(dx, g, kept) if wanted[2] else None
         if dweight is not None:
-            more = fused.linear(x, dweight, blocks, False, groups) if wanted[0] else None
+            more = self._map(x, dweight, False, kept) if wanted[0] else None
             of_g = more if of_g is None or more is None else of_g + more
-            of_x = fused.linear(g, dweight, blocks.transposed(), True, groups) if wanted[1] else None
+            of_x = self._map(g, dweight, True, kept) if wanted[1] else None
         return [of_g, of_x, of_weight]
 
 

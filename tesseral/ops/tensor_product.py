@@ -177,10 +177,10 @@ def tensor_product(
         if stage.weights and weights is not None:
             pieces = [weights[:, a:b] for a, b in stage.weights]
             tensors.append(pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1))
-        mixed = tensors.pop()[0] if stage.mixing is not None else None
+        mixed = tensors.pop() if stage.mixing is not None else None
         (value,) = multilinear(stage.program, [t.contiguous() for t in tensors], (), (), backend)
         if stage.mixing is not None and mixed is not None:
-            value = linear(value, mixed, stage.mixing)
+            value = linear(value, mixed[0] if shared else mixed, stage.mixing)
         result = value if result is None else result + value
     if result is None:
         result = rows[0].new_zeros(rows[0].shape[0], plan.irreps_out.dim)
@@ -293,7 +293,7 @@ def _stages(paths: Sequence[Instruction], pairs: list[_Pairs], last: Irreps, sha
 
     stages = []
     mixed: list[int] = []
-    if shared and all(mul == 1 for mul, _ in pairs[1].irreps):  # a matrix product after a channelwise one
+    if all(mul == 1 for mul, _ in pairs[1].irreps):  # a matrix product after a channelwise one
         mixed = [n for n, p in enumerate(paths) if p.connection_mode == "uvw" and p.has_weight and math.prod(p.path_shape) > 0]
     if mixed:
         columns = _runs([(offsets[n], math.prod(paths[n].path_shape)) for n in mixed])

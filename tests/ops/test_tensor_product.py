@@ -77,6 +77,15 @@ CASES.append(
         reference=peer,
     )
 )
+CASES.append(
+    Case(
+        "uvw, harmonics, weights of each item",
+        lambda dtype: Product(PROBLEMS["uvw, harmonics"], dtype, shared_weights=False),
+        [*PROBLEMS["uvw, harmonics"][:2], "31x0e"],
+        PROBLEMS["uvw, harmonics"][2],
+        reference=peer,
+    )
+)
 
 
 @pytest.mark.parametrize("check", EAGER, ids=name_of)
@@ -87,7 +96,7 @@ def test_contract(case, check):
 
 @pytest.mark.compile
 @pytest.mark.parametrize("check", GRAPH, ids=name_of)
-@pytest.mark.parametrize("case", [CASES[1], CASES[6], CASES[8], CASES[9]], ids=str)
+@pytest.mark.parametrize("case", [CASES[1], CASES[6], CASES[8], CASES[9], CASES[11]], ids=str)
 def test_contract_graph(case, check):
     check(case)
 
@@ -193,13 +202,14 @@ def test_all_modes_are_tested():
     assert set(MODES) <= {ins[3] for _, _, _, instructions in PROBLEMS.values() for ins in instructions}
 
 
-def test_shared_weights_mix_channels_after_a_channelwise_product():
-    """Shared uvw weights over harmonics are a matrix product of their own; weights for each row go the other way."""
+def test_weights_mix_channels_after_a_channelwise_product():
+    """uvw weights over harmonics are a matrix product of their own, whether all rows share them or not."""
     ins, sh, outs = "3x0e+2x1o", "1x0e+1x1o+1x2e", "4x1o+5x0e"
     instructions = [(0, 0, 1, "uvw", True), (0, 1, 0, "uvw", True, 0.3), (1, 1, 1, "uvw", True), (1, 2, 0, "uvw", True)]
     shared, separate = (tensor_product_plan(ins, sh, outs, instructions, shared_weights=value) for value in (True, False))
-    assert shared.stages[0].mixing is not None
-    assert "cpu" in explain(shared.stages[0].program)
     x, y = torch.randn(6, shared.irreps_in1.dim, dtype=torch.float64), torch.randn(6, shared.irreps_in2.dim, dtype=torch.float64)
     w = torch.randn(shared.weight_numel, dtype=torch.float64)
+    for plan in (shared, separate):
+        assert plan.stages[0].mixing is not None
+        assert "cpu" in explain(plan.stages[0].program)
     torch.testing.assert_close(tensor_product(x, y, w, shared), tensor_product(x, y, w.expand(6, -1), separate))
