@@ -22,6 +22,23 @@ Precision = Annotated[str, typer.Option(help="inside the network: float32 or flo
 Backend = Annotated[str, typer.Option(help="kernels: auto, reference, cpu or triton")]
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"tesseral {version('tesseral')}, torch {version('torch')}, Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the versions and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def demo(
     output: Output = Path("demo"),

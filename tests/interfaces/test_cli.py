@@ -7,7 +7,9 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+import torch
 
+import tesseral
 from tesseral.interfaces.cli import main
 from tests.data.made import crystal, ethanol, isolated_atoms
 
@@ -54,6 +56,13 @@ def test_training_leaves_everything(folder) -> None:
     assert metrics["statistics"]["atomic_energies"].keys() == {"1", "6", "8"}
     assert set(metrics["uncertainty"]) == {"validation", "new"}
     assert "Calibration, energy" in (folder / "run" / "report.html").read_text()
+
+
+def test_versions(capsys) -> None:
+    assert command("--version") == 0
+    assert f"tesseral {tesseral.__version__}, torch {torch.__version__}" in capsys.readouterr().out
+    with pytest.raises(AttributeError, match="no attribute 'version'"):
+        tesseral.version  # noqa: B018
 
 
 def test_settings_of_a_run_run_again(folder) -> None:
