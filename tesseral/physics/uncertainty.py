@@ -149,13 +149,15 @@ def calibrate(
             if progress is not None:
                 progress(count)
 
-    grams: list[tuple[Tensor, Tensor]] = []
+    by_energies: Tensor | None = None
+    by_forces: Tensor | None = None
     for batch, features, slopes in rows(training):
         per_atom = features / batch.nodes_per_graph()[:, None].to(torch.float64)
-        grams.append((per_atom.T @ per_atom, slopes.T @ slopes))
-    if not grams:
+        energy_gram, force_gram = per_atom.T @ per_atom, slopes.T @ slopes
+        by_energies = energy_gram if by_energies is None else by_energies + energy_gram
+        by_forces = force_gram if by_forces is None else by_forces + force_gram
+    if by_energies is None or by_forces is None:
         raise ValueError("an uncertainty needs training graphs, got none")
-    information = torch.stack([gram for gram, _ in grams]).sum(0), torch.stack([gram for _, gram in grams]).sum(0)
     energies, forces, energy_rows, force_rows = [], [], [], []
     for batch, features, slopes in rows(validation):
         energy_error, force_error = _errors(model, batch)
@@ -165,7 +167,7 @@ def calibrate(
         force_rows.append(slopes)
     if not energies:
         raise ValueError("an uncertainty is calibrated on labelled validation graphs, got none")
-    return _choose(*information, *(torch.cat(parts) for parts in (energy_rows, force_rows, energies, forces)))
+    return _choose(by_energies, by_forces, *(torch.cat(parts) for parts in (energy_rows, force_rows, energies, forces)))
 
 
 def coverage(error: np.ndarray, deviation: np.ndarray, levels: Sequence[float] = LEVELS) -> dict[float, float]:
