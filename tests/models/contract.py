@@ -3,10 +3,15 @@
 `CHECKS` run in every test of a model; `COMPILED_CHECKS` trace and export, and run where tests are marked `compile`.
 """
 
+import copy
+import dataclasses
+
 import ase
 import numpy as np
 import torch
 from ase.build import bulk, molecule
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tesseral.graph import build_graph, collate
 from tesseral.groups.equivariance import Positions, equivariance_error
@@ -209,6 +214,29 @@ def check_export(model, folder) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
 
 
+class OneDevice(TorchDispatchMode):
+    """Raises where an operation joins tensors of two devices, as a GPU would; numbers and copies may travel."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor) and t.dim() > 0]
+        devices = {t.device.type for t in tensors}
+        assert len(devices) < 2 or "copy" in function.__name__, f"{function} joins tensors of {devices}"
+        return function(*args, **kwargs or {})
+
+
+def check_device(model, folder) -> None:
+    """Energies, forces, stress and their training stay on one device, and ask for no number: that of tensors without any."""
+    graph = collate([graph_of(model, disturbed(atoms)) for atoms in (molecule("CH3OH"), bulk("C"))])
+    tensors = {f.name: v for f in dataclasses.fields(graph) if isinstance(v := getattr(graph, f.name), torch.Tensor)}
+    graph = graph.replace(**{name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()})
+    moved = copy.deepcopy(model).to("meta")
+    with OneDevice():
+        found = energy_and_forces(moved, graph, stress=True, create_graph=True)
+        loss = found.energy.sum() + found.forces.square().sum() + found.stress.square().sum()
+        gradients = torch.autograd.grad(loss, list(moved.parameters()), allow_unused=True, materialize_grads=True)
+    assert {t.device.type for t in (*found, *gradients)} == {"meta"}
+
+
 CHECKS = [
     check_invariance,
     check_forces,
@@ -221,5 +249,6 @@ CHECKS = [
     check_precision,
     check_calculator,
     check_division,
+    check_device,
 ]
 COMPILED_CHECKS = [check_compiled, check_export]

@@ -91,6 +91,20 @@ class Cut(NequIP):
         return energies + 0.1 * (energies - self.atomic_energies[self.embedding.index(graph.species)]).detach() * energies
 
 
+class Rooted(NequIP):
+    """Keeps a table where it was made."""
+
+    def node_energies(self, graph: Graph):
+        return super().node_energies(graph) + torch.zeros(len(self.species))[self.embedding.index(graph.species)]
+
+
+class Asking(NequIP):
+    """Waits for the GPU to say a number."""
+
+    def node_energies(self, graph: Graph):
+        return super().node_energies(graph) * (1.0 if graph.species.max() < 10 else 2.0)
+
+
 class Forgetful(NequIP):
     def state_dict(self, *args, **kwargs):
         return {name: torch.zeros_like(value) for name, value in super().state_dict(*args, **kwargs).items()}
@@ -110,6 +124,8 @@ class Forgetful(NequIP):
         (Forgetful, contract.check_file),
         (Placed, contract.check_calculator),
         (Nosy, contract.check_division),
+        (Rooted, contract.check_device),
+        (Asking, contract.check_device),
     ],
 )
 def test_a_faulty_model_is_caught(kind, check, tmp_path) -> None:
