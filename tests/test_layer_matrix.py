@@ -15,6 +15,7 @@ from torch import nn
 
 import tesseral.nn as layers
 from tesseral.o3 import gauss_legendre_grid
+from tests.devices import OneDevice
 from tests.nn.test_so2 import OnEdges
 
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "layers.md"
@@ -222,7 +223,8 @@ def check_meta(name):
         layer = LAYERS[name][0](torch.float64)
     assert all(p.is_meta for p in layer.parameters())
     moved = layer.to_empty(device="meta")
-    result = moved(*LAYERS[name][1](torch.float64, "meta"))
+    with OneDevice():
+        result = moved(*LAYERS[name][1](torch.float64, "meta"))
     real, inputs = built(name)
     for a, e in zip(leaves(result), leaves(real(*inputs)), strict=True):
         assert a.is_meta

@@ -10,8 +10,6 @@ import ase
 import numpy as np
 import torch
 from ase.build import bulk, molecule
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tesseral.graph import build_graph, collate
 from tesseral.groups.equivariance import Positions, equivariance_error
@@ -22,6 +20,7 @@ from tesseral.models import files
 from tesseral.physics.forces import energy_and_forces
 from tesseral.physics.selftest import failures, selftest
 from tesseral.train.compiled import CompiledPrediction
+from tests.devices import OneDevice
 
 
 def disturbed(atoms: ase.Atoms, seed: int = 0) -> ase.Atoms:
@@ -212,16 +211,6 @@ def check_export(model, folder) -> None:
     expected = energy_and_forces(model, graph, stress=True)
     for one, other in zip((energy, forces, stress), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
-
-
-class OneDevice(TorchDispatchMode):
-    """Raises where an operation joins tensors of two devices, as a GPU would; numbers and copies may travel."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor) and t.dim() > 0]
-        devices = {t.device.type for t in tensors}
-        assert len(devices) < 2 or "copy" in function.__name__, f"{function} joins tensors of {devices}"
-        return function(*args, **kwargs or {})
 
 
 def check_device(model, folder) -> None:
