@@ -35,6 +35,9 @@ ENERGY = {"metal": 1.0, "real": 23.060549}  # LAMMPS energies in an eV; lengths 
 FIX = "tesseral"
 SKIN = 0.5  # Å, unless the script has a line `neighbor`; each layer of the model adds it to the reach of the ghosts
 OPTIONS = ("float32", "float64", "reference")
+# Fixes that replace forces: what comes after them, as ours does when they stand above it, they do not see.
+OVERRIDING = ("aveforce", "enforce2d", "freeze", "lineforce", "oneway", "planeforce", "rattle", "setforce", "shake")
+PER_ATOM = ("centroid/stress/atom", "heat/flux", "pe/atom", "stress/atom")
 
 
 class ScriptError(ValueError):
@@ -84,6 +87,7 @@ def parse_script(text: str, folder: Path = Path()) -> Script:
     strange = [word for word in given[1:] if word not in OPTIONS]
     if strange:
         raise ScriptError(f"`pair_style tesseral` does not know {' '.join(strange)}; after the file come {', '.join(OPTIONS)}")
+    _refuse_what_would_be_wrong(words, at)
     skins = [found[1] for found in words if found[:1] == ["neighbor"] and len(found) > 1]
     try:
         skin = float(skins[-1]) if skins else SKIN
@@ -93,6 +97,23 @@ def parse_script(text: str, folder: Path = Path()) -> Script:
     numbers = tuple(atomic_numbers[name] for name in words[coefficients][3:])
     path = folder / given[0]
     return Script("".join(lines[:at] + between), "".join(lines[coefficients + 1 :]), path, tuple(given[1:]), numbers, skin)
+
+
+def _refuse_what_would_be_wrong(words: Sequence[Sequence[str]], at: int) -> None:
+    """Commands that LAMMPS accepts and that give wrong numbers with forces of ``fix external``."""
+    for i, found in enumerate(words):
+        line = " ".join(found)
+        match found:
+            case ["run_style", "respa", *_]:
+                raise ScriptError(f"`{line}` leaves out the forces of a model: write `run_style verlet`, or leave out the line")
+            case ["comm_modify", *rest] if "cutoff" in rest and i > at:
+                raise ScriptError(
+                    f"`{line}` would hide atoms that the model sees: leave out the cutoff, `pair_style tesseral` sets it"
+                )
+            case ["fix", _, _, style, *_] if style in OVERRIDING and i < at:
+                raise ScriptError(f"`{line}` has no effect above `pair_style tesseral`: move it below `pair_coeff`")
+            case ["compute", _, _, style, *_] if style in PER_ATOM:
+                raise ScriptError(f"`{line}` would give zeros: energies and stresses of single atoms do not reach LAMMPS")
 
 
 class Driver:
@@ -105,10 +126,13 @@ class Driver:
         self.lmp, self.comm, self.model, self.skin = lmp, comm, model, skin
         units = lmp.extract_global("units")
         if units not in ENERGY:
-            raise ScriptError(f"the script has `units {units}`; write `units metal` (eV, ps) or `units real` (kcal/mol, fs)")
+            raise ScriptError(f"the units are `{units}`; write `units metal` (eV, ps) or `units real` (kcal/mol, fs) at the top")
         types = lmp.extract_global("ntypes")
         if len(elements) != types:
-            raise ScriptError(f"pair_coeff names {len(elements)} elements, but the box has {types} atom types")
+            given = " ".join(chemical_symbols[z] for z in elements)
+            raise ScriptError(
+                f"`pair_coeff * * {given}` does not fit the box, which has {types} atom types: name an element for each"
+            )
         unknown = [chemical_symbols[z] for z in elements if z not in model.species]
         if unknown:
             known = ", ".join(chemical_symbols[z] for z in model.species)
@@ -218,7 +242,10 @@ def _run(path: Path, arguments: Sequence[str], comm: Any) -> None:
         raise ScriptError("`pair_style tesseral` comes before the box exists; put it after read_data, create_box or read_restart")
     driver = Driver(lmp, comm, model, script.elements, script.skin)
     if comm.rank == 0:
-        print(f"tesseral: {script.model}, {driver.layers} layers, ghosts within {driver.reach:g} Å", flush=True)
+        print(
+            f"tesseral: {script.model}, {driver.layers} layer{'s' * (driver.layers > 1)}, ghosts within {driver.reach:g} Å",
+            flush=True,
+        )
     _feed(lmp, comm, script.after)
     lmp.close()
 

@@ -114,7 +114,7 @@ lammps.run_script(Path("in.lammps"))
     ("change", "sentence"),
     [
         (("units metal", "units si"), "write `units metal`"),
-        (("Al O", "Al"), "2 atom types"),
+        (("Al O", "Al"), "2 atom types: name an element for each"),
         (("Al O", "Al Cu"), "not trained on Cu"),
         (("Al O", "Al O\nnonsense 1"), "Unknown command: nonsense 1"),
     ],
@@ -135,6 +135,10 @@ def test_what_is_wrong_with_a_script_is_said(case, tmp_path, capfd, change, sent
         ("pair_style tesseral a\n", "comes `pair_coeff"),
         ("pair_style tesseral a\npair_coeff 1 1 O\n", "comes `pair_coeff"),
         ("pair_style tesseral a\npair_coeff * * Q\n", "names Q"),
+        ("fix 1 all setforce 0 0 0\npair_style tesseral a\npair_coeff * * O\n", "move it below"),
+        ("pair_style tesseral a\npair_coeff * * O\nrun_style respa 2 2\n", "run_style verlet"),
+        ("pair_style tesseral a\npair_coeff * * O\ncomm_modify cutoff 4\n", "leave out the cutoff"),
+        ("pair_style tesseral a\npair_coeff * * O\ncompute 1 all stress/atom NULL\n", "would give zeros"),
         ("neighbor ${skin} bin\npair_style tesseral a\npair_coeff * * O\n", "needs a number"),
     ],
 )
