@@ -19,6 +19,7 @@ from tesseral.models import cast
 from tesseral.models.files import load
 from tesseral.physics.forces import Prediction, energies, energy_and_forces
 from tesseral.physics.hessian import hessian
+from tesseral.physics.precision import BFloat16Products
 from tesseral.physics.uncertainty import LastLayer
 
 
@@ -28,7 +29,8 @@ class Calculator(AseCalculator):
     Gives ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), ``energies`` of the atoms (eV; only their sum has a meaning),
     and, where the structure repeats and has a volume, ``stress`` (eV/Å³, positive under tension). The neighbour list is searched
     anew only when an atom has moved by half of ``skin`` (Å). ``device`` is that of the model when left out (the CPU for a file),
-    ``dtype`` the precision of the network inside; positions and energies are float64 always.
+    ``dtype`` the precision of the network inside; positions and energies are float64 always. ``bf16_products`` makes the matrix
+    products of a float32 network in bfloat16, with sums in float32: for GPUs (``docs/kernels.md``).
     ``get_property("energy_uncertainty")`` (eV) and ``get_property("forces_uncertainty")`` (eV/Å, by component) are standard
     deviations, calibrated when the model was trained and kept in its file.
 
@@ -56,6 +58,7 @@ class Calculator(AseCalculator):
         skin: float = 0.3,
         backend: str = "auto",
         uncertainty: LastLayer | None = None,
+        bf16_products: bool = False,
     ) -> None:
         super().__init__()
         self.metadata = None
@@ -70,6 +73,7 @@ class Calculator(AseCalculator):
             if device is not None:
                 model = model.to(device)
         self.model: Any = model
+        self.energy: Any = BFloat16Products(model) if bf16_products else model
         self.neighbors = SkinNeighborList(getattr(model, "cutoff"), skin)  # noqa: B009
         self.device = torch.device(device) if device is not None else _device(model)
         self._strained = False
@@ -89,9 +93,9 @@ class Calculator(AseCalculator):
                 raise PropertyNotImplementedError("a structure without periodic directions or without a volume has no stress")
             self._strained = True  # a variable cell asks for the stress at each step: compute it along with the forces
         if set(properties) <= {"energy", "free_energy"}:
-            prediction = Prediction(energies(self.model, graph), torch.empty(0, 3))
+            prediction = Prediction(energies(self.energy, graph), torch.empty(0, 3))
         else:
-            prediction = energy_and_forces(self.model, graph, stress=self._strained and periodic)
+            prediction = energy_and_forces(self.energy, graph, stress=self._strained and periodic)
             self.results["forces"] = prediction.forces.detach().cpu().numpy().astype(np.float64)
         energy = float(prediction.energy[0])
         self.results.update(energy=energy, free_energy=energy)
@@ -105,7 +109,7 @@ class Calculator(AseCalculator):
             self.results["forces_uncertainty"] = self.uncertainty.forces(self.model, graph).cpu().numpy()
         if "energies" in properties:
             with torch.no_grad():
-                self.results["energies"] = self.model.node_energies(graph).cpu().numpy().astype(np.float64)
+                self.results["energies"] = self.energy.node_energies(graph).cpu().numpy().astype(np.float64)
 
     def graph(self, atoms: ase.Atoms | Any) -> Graph:
         """The graph of ``atoms`` as the model sees it, on its device; ``ValueError`` for an unknown element."""

@@ -14,6 +14,7 @@ from tesseral.interfaces.training_settings import TrainingSettings
 from tesseral.models import EnergyModel, files
 from tesseral.models.extend import extend_species
 from tesseral.physics.forces import energies
+from tesseral.physics.precision import dtype_of
 from tesseral.train.finetune import choose_parameters
 from tesseral.train.replay import Replaying, energies_of_atoms
 from tesseral.train.settings_file import SettingsError
@@ -29,7 +30,7 @@ def starting_model(settings: TrainingSettings, frames: Frames, statistics: Stati
     """
     assert settings.start_from is not None
     torch.manual_seed(settings.seed)
-    model, _ = files.load(settings.start_from, dtype=getattr(torch, settings.precision), backend=backend)
+    model, _ = files.load(settings.start_from, dtype=dtype_of(settings.precision), backend=backend)
     unknown = sorted(set(statistics.species) - set(model.species))
     if unknown:
         names = ", ".join(chemical_symbols[z] for z in unknown)

@@ -31,6 +31,7 @@ from tesseral.models import Denoiser, build, cast, files
 from tesseral.models.dens import Denoisable
 from tesseral.models.files import Metadata
 from tesseral.physics.forces import energy_and_forces
+from tesseral.physics.precision import BFloat16Products, dtype_of
 from tesseral.physics.selftest import Check, selftest
 from tesseral.train.checkpoints import write_atomically
 from tesseral.train.denoising import denoised_prediction
@@ -128,6 +129,7 @@ def _fit(
     if replayed is not None and settings.replay is not None:
         training = Together(training, Graphs(replayed, cutoff), settings.replay.weight)
     function = energy_and_forces if settings.denoising is None else denoised_prediction
+    energy = BFloat16Products if settings.precision == "bf16-products" else None
     return fit(
         model,
         training,
@@ -138,7 +140,7 @@ def _fit(
         overwrite=overwrite,
         metadata={"settings": settings.model_dump(mode="json")},
         started=started,
-        task=EnergyTask(settings, function, read_hessians(settings.data.hessians, cutoff)),
+        task=EnergyTask(settings, function, read_hessians(settings.data.hessians, cutoff), energy),
     )
 
 
@@ -266,7 +268,7 @@ def _new_model(settings: TrainingSettings, statistics: Statistics, backend: str)
     scales = {z: statistics.force_rms_by_species.get(z, scale) or scale for z in species}
     energies = {z: statistics.atomic_energies.get(z, 0.0) for z in species}
     chosen = settings.model.model_copy(update=filled)
-    return build(chosen, atomic_energies=energies, scales=scales, backend=backend, dtype=getattr(torch, settings.precision))
+    return build(chosen, atomic_energies=energies, scales=scales, backend=backend, dtype=dtype_of(settings.precision))
 
 
 def _denoiser(settings: TrainingSettings, model: torch.nn.Module, statistics: Statistics) -> Denoiser:

@@ -31,12 +31,15 @@ class TrainingSettings(Settings[ModelSettings]):
             )
         clash = {
             "compile=true": self.compile,
+            "precision=bf16-products": self.precision == "bf16-products",
             "replay": self.replay is not None,
             "train_only=readout": self.train_only == "readout",
         }
         for what, given in clash.items():
             if given:
-                raise ValueError(f"denoising teaches the features of one model, uncompiled: leave {what} out, or denoising")
+                raise ValueError(
+                    f"denoising teaches the features of one model, uncompiled and unrounded: leave {what} out, or denoising"
+                )
         return self
 
 

@@ -130,7 +130,7 @@ def linear(x: Tensor, weight: Tensor, blocks: Blocks, transposed: bool, groups: 
     ``groups = (order, pointers)`` lists the rows of each group; without it there is one.
     """
     rows = x.shape[0]
-    y = x.new_empty(rows, blocks.dim_out)
+    y = memory.empty((rows, blocks.dim_out), x.dtype)
     order, pointers = _groups(rows, groups)
     zeros, runs = blocks._zeros
     numbers = (

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tesseral.kernels import fused
 from tesseral.nn.cutoff import PolynomialCutoff
 from tesseral.nn.radial import BesselBasis
+from tesseral.o3.wigner import full_precision
 from tesseral.ops.fused import UnaryRule, apply
 from tesseral.ops.spline import Knots, SplineWeights, interpolation
 
@@ -33,9 +34,10 @@ class RadialFunctions:
 
     def weights(self, network: Callable[[Tensor], Tensor]) -> Float[Tensor, "edges width"] | SplineWeights:
         """The same for a :class:`~tesseral.nn.Convolution`, which evaluates splines itself, one edge after the other."""
-        values = network(self.values)
         if self.lengths is None or self.knots is None:
-            return values
+            return network(self.values)
+        with full_precision(self.values.device.type):  # slopes of splines are differences of values: 8 bits are none
+            values = network(self.values)
         # What is zero beyond the cutoff has a spline that is zero there, but ends with a step of fourth order in the interval;
         # without its last three coefficients it ends with two continuous derivatives.
         coefficients = torch.nn.functional.pad(interpolation(values)[:-3], (0, 0, 0, 3))

@@ -136,7 +136,7 @@ def wigner_D_all(lmax: int, R: Float[Tensor, "... 3 3"], check: bool = True) -> 
     batch, dtype = R.shape[:-2], R.dtype
     if dtype.itemsize < 4:
         return [D.to(dtype) for D in wigner_D_all(lmax, R.float(), check=False)]
-    with _full_precision(R.device.type):
+    with full_precision(R.device.type):
         flat = R.reshape(-1, 3, 3)
         matrices = [torch.ones_like(flat[:, :1, :1]), flat][: lmax + 1]
         for l in range(2, lmax + 1):
@@ -144,7 +144,7 @@ def wigner_D_all(lmax: int, R: Float[Tensor, "... 3 3"], check: bool = True) -> 
     return [D.reshape(*batch, 2 * l + 1, 2 * l + 1) for l, D in enumerate(matrices)]
 
 
-def _full_precision(device_type: str) -> AbstractContextManager:
+def full_precision(device_type: str) -> AbstractContextManager:
     """Keep autocast from rounding the products."""
     if torch.amp.is_autocast_available(device_type):
         return torch.autocast(device_type, enabled=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tesseral.graph import Graph
-from tesseral.physics.forces import Prediction, energy_and_forces
+from tesseral.physics.forces import EnergyFunction, Prediction, energy_and_forces
 from tesseral.train.admission import TrainingError, check_labels
 from tesseral.train.hessians import HessianFrame, drawn, hessian_loss
 from tesseral.train.losses import EnergyOnly, combine, label_counts, loss_sums
@@ -23,10 +23,18 @@ ForceFunction = Callable[..., Prediction]
 
 
 class EnergyTask:
-    """The loss of ``settings.loss``; ``function`` differentiates the energy, ``hessians`` are for ``loss.hessian``."""
+    """The loss of ``settings.loss``; ``function`` differentiates the energy, ``hessians`` are for ``loss.hessian``.
+
+    ``energy`` makes the energy function of the model where that is not the model itself, as
+    :class:`~tesseral.physics.precision.BFloat16Products` does.
+    """
 
     def __init__(
-        self, settings: FitSettings, function: ForceFunction = energy_and_forces, hessians: Sequence[HessianFrame] = ()
+        self,
+        settings: FitSettings,
+        function: ForceFunction = energy_and_forces,
+        hessians: Sequence[HessianFrame] = (),
+        energy: Callable[[torch.nn.Module], EnergyFunction] | None = None,
     ) -> None:
         if settings.loss.hessian.weight > 0 and not hessians:
             raise TrainingError(
@@ -34,6 +42,7 @@ class EnergyTask:
                 "set loss.hessian.weight=0, or name files in data.hessians"
             )
         self.settings, self.loss, self.function, self.hessians = settings, settings.loss, function, tuple(hessians)
+        self.energy = energy
         self.compiled: dict[bool, Any] = {}
 
     def check(self, frames: Graphs) -> None:
@@ -43,14 +52,17 @@ class EnergyTask:
         stress = "stress" in graph.labels and (self.loss.stress.weight > 0 or not create_graph)
         forces = "forces" in graph.labels and (self.loss.forces.weight > 0 or not create_graph)
         if not (forces or stress):
-            return EnergyOnly(model(graph))
+            return EnergyOnly(self._energy(model)(graph))
         if create_graph and self.settings.compile:
             from tesseral.train.compiled import CompiledPrediction  # brings the tracers, which take long to import
 
             if stress not in self.compiled:
                 self.compiled[stress] = CompiledPrediction(model, stress)
             return self.compiled[stress](graph)
-        return self.function(model, graph, stress=stress, create_graph=create_graph)
+        return self.function(self._energy(model), graph, stress=stress, create_graph=create_graph)
+
+    def _energy(self, model: torch.nn.Module) -> EnergyFunction:
+        return model if self.energy is None else self.energy(model)
 
     def loss_sums(self, prediction: Prediction | EnergyOnly, graph: Graph) -> Sums:
         return loss_sums(prediction, graph, self.loss)
@@ -68,7 +80,7 @@ class EnergyTask:
             return None
         frame = drawn(self.hessians)
         frame = HessianFrame(frame.graph.to(device), frame.hessian.to(device))
-        return term.weight * hessian_loss(model, frame, term)
+        return term.weight * hessian_loss(self._energy(model), frame, term)
 
     def error_sums(self, prediction: Prediction | EnergyOnly, graph: Graph) -> Tensor:
         return error_sums(prediction, graph)

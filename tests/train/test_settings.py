@@ -75,3 +75,10 @@ def test_every_setting_is_described():
                 walk(field.annotation, f"{path}{name}.")
 
     walk(Settings[dict])
+
+
+def test_rounded_products_are_not_compiled_yet():
+    values = {"model": {}, "data": {"train": "a.xyz"}, "precision": "bf16-products"}
+    assert Settings[dict].model_validate(values).precision == "bf16-products"
+    with pytest.raises(ValidationError, match="do not go together yet; leave one of them out"):
+        Settings[dict].model_validate(values | {"compile": True})
