@@ -16,13 +16,14 @@ from benchmarks.interleave import compare
 
 TITLE = "Convolution: gather, channelwise product, sum at the destination"
 NOTE = (
-    "Columns e3nn and cuet: how many times slower. *backward* includes forward, *double* (double backward) both. "
+    "Columns e3nn (eager, and with torch.compile, which has no double backward) and cuet: how many times slower. "
+    "*backward* includes forward, *double* (double backward) both. "
     "*roofline* is the distance from the compulsory bytes over the triad bandwidth of the same rounds; *memory* the growth of "
     "the peak during the first call over operands and results; *first call* includes the compiler (with an empty cache). "
     "With a *radial layer* the peers multiply (edges, 64) by a matrix; tesseral does so at 256 knots of splines, "
     "which the convolution evaluates."
 )
-PEERS = ("e3nn", "cuet")
+PEERS = ("e3nn", "e3nn-compiled", "cuet")
 RADIAL = (64, 256)
 
 
@@ -84,8 +85,9 @@ def measure(
         if cold:
             os.environ["TESSERAL_CACHE"] = folder
         try:
+            known = [peer for peer in peers if mode != "double" or peer != "e3nn-compiled"]
             with environment.workers(
-                "convolution.py", ("tesseral", "triad", *peers), mode, *arguments, environment.threads, *radial
+                "convolution.py", ("tesseral", "triad", *known), mode, *arguments, environment.threads, *radial
             ) as sides:
                 ours, triad = sides[0].description, sides[1].description
                 row = {"problem": name, "mode": mode, **compare(sides, environment.rounds, environment.seconds)}

@@ -18,9 +18,11 @@ WORKERS = Path(__file__).parent / "workers"
 # peer: the environment variable with its interpreter, the module to import, the package that holds the version
 PEERS = {
     "e3nn": ("TESSERAL_BENCH_E3NN", "e3nn", "e3nn"),
+    "e3nn-compiled": ("TESSERAL_BENCH_E3NN", "e3nn", "e3nn"),
     "cuet": ("TESSERAL_BENCH_CUET", "cuequivariance_torch", "cuequivariance-torch"),
     "sphericart": ("TESSERAL_BENCH_CUET", "sphericart.torch", "sphericart-torch"),
     "nequip": ("TESSERAL_BENCH_NEQUIP", "nequip", "nequip"),
+    "nequip-aot": ("TESSERAL_BENCH_NEQUIP", "nequip", "nequip"),
     "mace": ("TESSERAL_BENCH_MACE", "mace", "mace-torch"),
     "fairchem": ("TESSERAL_BENCH_FAIRCHEM", "fairchem", "fairchem-core"),
 }

@@ -39,11 +39,20 @@ def e3nn(irreps, harmonics, edge_index, order):
     instructions = [(i, j, permutation[n], "uvu", True) for n, (i, j, _) in enumerate(paths)]
     product = o3.TensorProduct(ins, sh, outs, instructions, shared_weights=False, internal_weights=False)
     source, destination = edge_index
+    width = outs.dim  # a number, which Dynamo understands
 
     def run(x, y, w):
-        return x.new_zeros(x.shape[0], outs.dim).index_add(0, destination, product(x[source], y, w))
+        return x.new_zeros(x.shape[0], width).index_add(0, destination, product(x[source], y, w))
 
-    return product.weight_numel, outs.dim, run
+    return product.weight_numel, width, run
+
+
+def e3nn_compiled(irreps, harmonics, edge_index, order):
+    import e3nn as library
+
+    library.set_optimization_defaults(jit_mode="eager")  # no TorchScript within
+    weights, width, run = e3nn(irreps, harmonics, edge_index, order)
+    return weights, width, torch.compile(run, fullgraph=True)
 
 
 def cuet(irreps, harmonics, edge_index, order):
@@ -69,7 +78,7 @@ def cuet(irreps, harmonics, edge_index, order):
     return product.weight_numel, product.irreps_out.dim, run
 
 
-SIDES = {"tesseral": tesseral, "e3nn": e3nn, "cuet": cuet}
+SIDES = {"tesseral": tesseral, "e3nn": e3nn, "e3nn-compiled": e3nn_compiled, "cuet": cuet}
 
 
 def dim(irreps):
