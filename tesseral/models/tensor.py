@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
+from ase import units
 from ase.data import atomic_masses
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
@@ -143,10 +144,14 @@ class TensorModel(torch.nn.Module):
 
 
 class FieldEnergy(torch.nn.Module):
-    r"""An energy that reads the electric field of the graph: :math:`E(r, F) = \sum_i e_i(r, F) - \sum_i q_i\, r_i\cdot F`.
+    r"""An energy that reads the electric field of the graph,
 
-    The field (V/Å) enters the first layer as a vector of every atom. The charges :math:`q_i` depend on the structure alone and
-    add up to its charge, so that Born charges obey their sum rule also in ions. Energies (graphs,) in eV, float64.
+    .. math:: E(r, F) = \sum_i e_i(r, F) - \sum_i q_i\, r_i\cdot F - \tfrac12\sum_i F\cdot\alpha_i F.
+
+    The field (V/Å) enters the first layer as a vector of every atom. Charges :math:`q_i` and polarizabilities :math:`\alpha_i` of
+    the atoms depend on the structure alone. The charges add up to its charge, so that Born charges obey their sum rule also in
+    ions; without the polarizabilities, what knows the field by its components along the bonds would not polarise across a plane
+    or an axis on which all atoms lie. Energies (graphs,) in eV, float64.
 
     Where something repeats, :math:`r_i` may be that of any image, so that :math:`q_i` is a constant of the species there (what it
     lacks, such as charge that follows a displacement, is in :math:`e_i`): forces, Born charges and polarizability do not depend
@@ -167,6 +172,9 @@ class FieldEnergy(torch.nn.Module):
         self.readout = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
         self.charges = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
         self.ionic = torch.nn.Parameter(torch.zeros(len(self.species), dtype=dtype))
+        held = [item for item in SYMMETRIC.irreps if self.body.irreps_out.count(item.ir)]
+        self.polarizabilities = Linear(self.body.irreps_out, Irreps(held), dtype=dtype)
+        self.isotropic = torch.nn.Parameter(torch.zeros(len(self.species), dtype=dtype))  # Å³
         energies = [(atomic_energies or {}).get(z, 0.0) for z in self.species]
         self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64))
 
@@ -179,12 +187,23 @@ class FieldEnergy(torch.nn.Module):
         total = scatter(energies, graph.batch, graph.num_graphs)
         if graph.field is None:
             return total
-        charges = self.charges(self.body(graph, torch.zeros_like(field))).squeeze(-1)
+        features = self.body(graph, torch.zeros_like(field))
+        charges = self.charges(features).squeeze(-1)
         charges = self.ionic[species] + torch.where(graph.pbc.any(1)[graph.batch], 0.0, charges)
-        return total - (_moment(charges, graph) * graph.field).sum(1)
+        induced = scatter(self._induced(features, species, field), graph.batch, graph.num_graphs)
+        return total - ((_moment(charges, graph) + 0.5 * induced) * graph.field).sum(1)
+
+    def _induced(self, features: Float[Tensor, "nodes dim"], species: Tensor, field: Float[Tensor, "nodes 3"]) -> Tensor:
+        """The dipoles (nodes, 3) of the atoms' own polarizabilities, in e·Å."""
+        values = self.polarizabilities(features).to(torch.float64)
+        values = torch.nn.functional.pad(values, (0, SYMMETRIC.irreps.dim - values.shape[1]))
+        tensors = SYMMETRIC.to_cartesian(values)
+        own = self.isotropic[species].to(torch.float64)[:, None] * field
+        return (own + (tensors @ field[:, :, None]).squeeze(-1)) / VOLUME
 
 
 MASSES = torch.from_numpy(atomic_masses)
+VOLUME = float(units.Hartree * units.Bohr)  # a polarizability in e·Å per V/Å times this is its volume in Å³
 TINY = 1e-12  # under the root of a length, whose slope at zero would be NaN
 
 

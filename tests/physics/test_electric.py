@@ -132,6 +132,22 @@ def test_field_network(network):
     torch.testing.assert_close(electric.polarizability(network, turned), rotation @ alpha @ rotation.T, rtol=1e-9, atol=1e-11)
 
 
+def test_a_field_across_what_is_flat_polarises_it(network):
+    """CO2 has no bond across its axis, an ion none at all: their polarizability there is that of the atoms."""
+    carbon_dioxide = electric.polarizability(network, build_graph(ase.build.molecule("CO2"), 2.0))[0]
+    assert abs(carbon_dioxide[0, 0]) > 1e-3
+    assert abs(carbon_dioxide[2, 2] - carbon_dioxide[0, 0]) > 1e-4
+    network = copy.deepcopy(network)
+    with torch.no_grad():
+        network.isotropic += torch.tensor([0.1, 0.2, 0.7])
+    one = torch.eye(3, dtype=torch.float64)
+    raised = electric.polarizability(network, build_graph(ase.build.molecule("CO2"), 2.0))[0]
+    torch.testing.assert_close(raised - carbon_dioxide, 1.6 * one)
+    alone = electric.polarizability(network, build_graph(ase.Atoms("O"), 2.0))[0]
+    torch.testing.assert_close(alone, alone[0, 0] * one, rtol=1e-9, atol=1e-12)
+    assert alone[0, 0] > 0.5
+
+
 def test_mixed_derivatives_commute(network):
     # Z* is the derivative of the dipole by positions, and of the forces by the field.
     atoms = embedded.hessians()["trans"].atoms
