@@ -95,7 +95,8 @@ def frames(name: str, minimum: ase.Atoms, count: int, folder: pathlib.Path) -> N
     random, found = np.random.default_rng(0), []
     for number in track(range(count), f"PySCF, {name}"):
         spread = SPREADS[number % len(SPREADS)]
-        atoms = ase.Atoms(minimum.numbers, minimum.positions + spread * random.standard_normal((len(minimum), 3)))
+        places = minimum.positions + spread * random.standard_normal((len(minimum), 3))
+        atoms = ase.Atoms(minimum.numbers, places, info={"config_type": f"{spread} Å"})
         atoms.calc = Dft()
         atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
         found.append(atoms)
@@ -150,7 +151,8 @@ def main() -> None:
         command = [sys.executable, "-m", "tesseral", "train", "train.yaml", f"seed={options.seed}", "-o", "run", "--overwrite"]
         subprocess.run([*command, "--level-of-theory", "B3LYP/6-31G*"], check=True, cwd=run)
         results[name] = compare(name, minimum, matrix, run / "run" / "model.safetensors")
-        results[name] |= {"frames": options.frames, "seconds_of_training": time.monotonic() - begun}
+        validation = json.loads((run / "run" / "metrics.json").read_text())["errors"]["validation"]["per_config_type"]
+        results[name] |= {"frames": options.frames, "seconds_of_training": time.monotonic() - begun, "validation": validation}
         (options.output / "result.json").write_text(json.dumps(results, indent=1))
     print(json.dumps(results, indent=1))
 
