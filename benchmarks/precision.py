@@ -2,8 +2,8 @@
 
 python -m benchmarks.precision
 
-*bfloat16 products* runs the model under ``torch.autocast``: matrix products in bfloat16 with sums in float32, convolutions in
-float32, geometry and sums of energies in float64.
+*bfloat16 products* is ``precision: bf16-products``: matrix products in bfloat16 with sums in float32, convolutions in float32,
+geometry and sums of energies in float64.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from tesseral.graph import build_graph
 from tesseral.models.nequip import NequIP, NequIPSettings
 from tesseral.nn import Convolution
 from tesseral.ops.spline import Knots, SplineWeights
-from tesseral.physics.forces import energy_and_forces
+from tesseral.physics.forces import EnergyFunction, energy_and_forces
+from tesseral.physics.precision import BFloat16Products
 
 TITLE = "Precision: milliseconds, and the error against float64"
 NOTE = (
     "Column float32: how many times slower than float32 (below one: faster). *error* is the relative error of the results, root "
     "mean square, with the same weights: messages and all gradients of the convolution (32 channels, lmax 2, 2,000 nodes of "
-    "25 edges), forces of NequIP (4 layers, lmax 2, 32 channels, 64 atoms of silicon). *bfloat16 products*: `torch.autocast`, "
-    "which does without the fused kernels but for the convolution."
+    "25 edges), forces of NequIP (4 layers, lmax 2, 32 channels, 64 atoms of silicon). *bfloat16 products*: "
+    "`precision: bf16-products`, which does without the fused kernels but for the convolution."
 )
 PEERS: tuple[str, ...] = ()
 VARIANTS = {"float32": "float32"}
@@ -132,14 +133,10 @@ def models() -> dict[str, Case]:
     single = NequIP(settings).requires_grad_(False)
     single.load_state_dict(double.state_dict())
 
-    def forces(model: NequIP, products: torch.dtype | None = None) -> Case:
-        def run() -> tuple[Tensor, ...]:
-            with torch.autocast("cpu", dtype=products or torch.bfloat16, enabled=products is not None):
-                return (energy_and_forces(model, graph).forces,)
+    def forces(energy: EnergyFunction) -> Case:
+        return lambda: (energy_and_forces(energy, graph).forces,)
 
-        return run
-
-    return {"float64": forces(double), "float32": forces(single), "bfloat16 products": forces(single, torch.bfloat16)}
+    return {"float64": forces(double), "float32": forces(single), "bfloat16 products": forces(BFloat16Products(single))}
 
 
 def main() -> None:
