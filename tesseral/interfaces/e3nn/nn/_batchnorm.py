@@ -28,10 +28,12 @@ class BatchNorm(nn.Module):
         affine: bool = True,
         reduce: str = "mean",
         instance: bool = False,
-        include_bias: bool = True,
+        include_bias: bool | str = True,
         normalization: str = "component",
     ) -> None:
         super().__init__()
+        if isinstance(include_bias, str):  # the order of e3nn 0.4, which has no such argument
+            include_bias, normalization = True, include_bias
         assert reduce in ("mean", "max"), f"reduce needs to be 'mean' or 'max', got {reduce!r}"
         assert normalization in ("norm", "component"), f"normalization needs to be 'norm' or 'component', got {normalization!r}"
         self.irreps, self.eps, self.momentum, self.affine = Irreps(irreps), eps, momentum, affine

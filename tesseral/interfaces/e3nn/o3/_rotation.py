@@ -1,5 +1,8 @@
 """Rotations: tesseral's functions, with gradients that are finite everywhere."""
 
+from torch import Tensor
+
+from tesseral import o3
 from tesseral.o3 import (
     angles_to_axis_angle,
     angles_to_matrix,
@@ -7,7 +10,6 @@ from tesseral.o3 import (
     angles_to_xyz,
     axis_angle_to_angles,
     axis_angle_to_matrix,
-    axis_angle_to_quaternion,
     compose_angles,
     compose_axis_angle,
     compose_quaternion,
@@ -61,3 +63,8 @@ __all__ = [
     "rand_quaternion",
     "xyz_to_angles",
 ]
+
+
+def axis_angle_to_quaternion(xyz: Tensor, angle: Tensor) -> Tensor:
+    """:func:`tesseral.o3.axis_angle_to_quaternion` with e3nn's names of arguments."""
+    return o3.axis_angle_to_quaternion(xyz, angle)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from tesseral.interfaces.e3nn.nn.models import _january
 from tesseral.interfaces.e3nn.nn.models._january import Compose, smooth_cutoff
 from tesseral.interfaces.e3nn.nn.models._points import radius_graph, scatter, tp_path_exists
@@ -27,6 +29,17 @@ class Convolution(_january.Convolution):
     ) -> None:
         ends = (irreps_in, irreps_node_attr, irreps_edge_attr, irreps_out)
         super().__init__(*ends, number_of_basis, radial_layers, radial_neurons, num_neighbors)
+
+    def forward(
+        self,
+        node_input: Tensor,
+        node_attr: Tensor,
+        edge_src: Tensor,
+        edge_dst: Tensor,
+        edge_attr: Tensor,
+        edge_length_embedded: Tensor,
+    ) -> Tensor:
+        return super().forward(node_input, node_attr, edge_src, edge_dst, edge_attr, edge_length_embedded)
 
 
 class Network(_january.Network):
