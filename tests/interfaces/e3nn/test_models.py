@@ -10,6 +10,8 @@ import torch
 from e3nn.math import soft_one_hot_linspace
 from e3nn.o3 import spherical_harmonics
 
+from tesseral.interfaces.e3nn.util.jit import get_tracing_inputs
+
 OURS, THEIRS = "tesseral.interfaces.e3nn.nn.models", "e3nn.nn.models"
 
 
@@ -160,3 +162,21 @@ def test_what_cannot_be_built_says_why():
     network = importlib.import_module(f"{OURS}.gate_points_2101").Network(*OLD)
     with pytest.raises(AssertionError, match="give them as 'x'"):
         network(graph())
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("gate_points_2101", ("2x0e+1x1o", "1x0e", "0e+1o", "2x0e+1x1o", 3, 1, 8, 3.0)),
+        ("gate_points_2102", ("2x0e+1x1o", "1x0e", "0e+1o", "2x0e+1x1o", 3, 1, 8, 3.0)),
+        ("v2103.points_convolution", ("2x0e+1x1o", "1x0e", "0e+1o", "2x0e+1x1o", [3, 8], 3.0)),
+        ("v2103.conv_points_in_out", ("0e+1e", "0e+1e", "2x0e", "3x0e", "0e+1o", 4, 1, 8, 3.0)),
+        ("v2106.points_convolution", ("2x0e+1x1o", "1x0e", "0e+1o", "2x0e+1x1o", [3, 8], 3.0)),
+    ],
+)
+def test_convolutions_say_what_they_can_be_traced_with(module, arguments):
+    convolution = importlib.import_module(f"{OURS}.{module}").Convolution(*arguments)
+    first, second = (inputs["forward"] for inputs in get_tracing_inputs(convolution, 2))
+    assert convolution(*first).shape == convolution(*second).shape
+    assert not first[0].equal(second[0])
+    assert max(int(first[n].max()) for n in (-4, -3)) < first[0].shape[0]  # ends of edges are nodes

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tesseral.interfaces.e3nn import o3
 from tesseral.interfaces.e3nn.nn import FullyConnectedNet
-from tesseral.interfaces.e3nn.nn.models._points import edge_product, scatter
+from tesseral.interfaces.e3nn.nn.models._points import edge_product, example_inputs, scatter
 
 
 class PointsConvolution(nn.Module):
@@ -51,3 +51,7 @@ class PointsConvolution(nn.Module):
         """The share of the messages: all, where self-interaction reaches nothing."""
         reached = self.sc.output_mask
         return 1 - reached + share * reached
+
+    def _make_tracing_inputs(self, n: int) -> list[dict]:
+        nodes = (self.irreps_node_input, self.irreps_node_attr)
+        return example_inputs(n, nodes, self.irreps_edge_attr, self.fc.hs[0])

@@ -10,7 +10,7 @@ from tesseral.interfaces.e3nn import o3
 from tesseral.interfaces.e3nn.math import soft_one_hot_linspace
 from tesseral.interfaces.e3nn.nn import ExtractIr, FullyConnectedNet
 from tesseral.interfaces.e3nn.nn.models import _points
-from tesseral.interfaces.e3nn.nn.models._points import edge_product, radius_graph, scatter
+from tesseral.interfaces.e3nn.nn.models._points import edge_product, example_inputs, radius_graph, scatter
 
 
 class Convolution(nn.Module):
@@ -47,6 +47,10 @@ class Convolution(nn.Module):
         reached = self.sc.output_mask  # what self-interaction cannot reach is the convolution's alone
         share = 1 - reached + math.cos(math.pi / 8) * reached
         return math.sin(math.pi / 8) * self.sc(node_input, node_attr) + share * self.lin2(x, node_attr)
+
+    def _make_tracing_inputs(self, n: int) -> list[dict]:
+        nodes = (self.irreps_in, self.irreps_node_attr)
+        return example_inputs(n, nodes, self.irreps_edge_attr, self.fc.hs[0])
 
 
 def smooth_cutoff(x: Tensor) -> Tensor:

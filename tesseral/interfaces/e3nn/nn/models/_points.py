@@ -1,6 +1,6 @@
 """What the networks on points have in common."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import torch
@@ -91,3 +91,14 @@ def kind_of_gates(irreps_node: o3.Irreps, irreps_edge: o3.Irreps) -> str:
 def batch_of(data: Any) -> Tensor:
     """The graph of each point, the first for all where the data do not say."""
     return data["batch"] if "batch" in data else data["pos"].new_zeros(data["pos"].shape[0], dtype=torch.long)
+
+
+def example_inputs(n: int, irreps_nodes: Sequence[o3.Irreps], irreps_edge: o3.Irreps, scalars: int) -> list[dict]:
+    """Random inputs by method for tracing a convolution: features of nodes, ends of edges, attributes and scalars of these."""
+    nodes, edges = 5, 8
+
+    def inputs() -> tuple[Tensor, ...]:
+        features = [irreps.randn(nodes, -1) for irreps in irreps_nodes]
+        return *features, *torch.randint(nodes, (2, edges)), irreps_edge.randn(edges, -1), torch.randn(edges, scalars)
+
+    return [{"forward": inputs()} for _ in range(n)]

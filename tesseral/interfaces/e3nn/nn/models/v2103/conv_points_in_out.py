@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tesseral.interfaces.e3nn import o3
 from tesseral.interfaces.e3nn.nn import FullyConnectedNet
-from tesseral.interfaces.e3nn.nn.models._points import edge_product, scatter
+from tesseral.interfaces.e3nn.nn.models._points import edge_product, example_inputs, scatter
 from tesseral.interfaces.e3nn.util.jit import compile_mode
 
 
@@ -56,3 +56,7 @@ class Convolution(nn.Module):
         messages = self.tp(self.lin1(node_input, node_attr_input)[edge_src], edge_attr, self.fc(edge_scalar_attr))
         x = scatter(messages, edge_dst, node_attr_output.shape[0]) / self.num_neighbors**0.5
         return self.lin2(x, node_attr_output)
+
+    def _make_tracing_inputs(self, n: int) -> list[dict]:
+        nodes = (self.irreps_node_input, self.irreps_node_attr_input, self.irreps_node_attr_output)
+        return example_inputs(n, nodes, self.irreps_edge_attr, self.fc.hs[0])
