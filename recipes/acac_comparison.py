@@ -164,18 +164,21 @@ def predict_tesseral(model: pathlib.Path, frames: pathlib.Path, out: pathlib.Pat
 
 
 def plot(rows: list[dict], output: pathlib.Path, data: pathlib.Path) -> None:
-    """curves.png: energies along the dihedral scan and the hydrogen transfer, every model beside DFT."""
+    """curves.png: energies along the dihedral scan and the hydrogen transfer beside DFT, a colour a model, a line a seed."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    models = list(dict.fromkeys(f"{row['package']} {row['setting']}".strip() for row in rows))
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for ax, (name, title) in zip(axes, {"dihedral": "dihedral scan", "H_transfer": "hydrogen transfer"}.items(), strict=True):
         reference = np.array([a.get_potential_energy() for a in ase.io.read(data / TESTS[name], ":")])
         for row in rows:
             predicted = np.load(output / row["folder"] / f"{name}.npz")["energy"]
-            ax.plot(predicted - reference.min(), lw=1, label=row["folder"])
+            model = f"{row['package']} {row['setting']}".strip()
+            fresh = model not in ax.get_legend_handles_labels()[1]
+            ax.plot(predicted - reference.min(), f"C{models.index(model)}", lw=1, label=model if fresh else None)
         ax.plot(reference - reference.min(), "k.", ms=4, label="DFT")
         ax.set(title=title, xlabel="frame", ylabel="energy, eV")
     axes[0].legend(fontsize=8)
