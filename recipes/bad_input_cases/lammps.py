@@ -49,3 +49,36 @@ def _(bench: Bench) -> Outcome:
 def _(bench: Bench) -> Outcome:
     (bench / "in.script").write_bytes("# Größe\nrun 1\n".encode("latin-1"))
     return bench.run("lammps", "in.script")
+
+
+@case("lammps", "an option that is none", "refuses", "float16", "float32")
+def _(bench: Bench) -> Outcome:
+    return script(bench, "pair_style tesseral model.safetensors float16\npair_coeff * * Cu\n")
+
+
+OURS = "pair_style tesseral model.safetensors\npair_coeff * * Cu\n"
+
+
+@case("lammps", "run_style respa, which leaves out the forces", "refuses", "run_style verlet")
+def _(bench: Bench) -> Outcome:
+    return script(bench, OURS + "run_style respa 2 2\nrun 1\n")
+
+
+@case("lammps", "comm_modify cutoff, which hides ghosts", "refuses", "leave out the cutoff")
+def _(bench: Bench) -> Outcome:
+    return script(bench, OURS + "comm_modify mode single cutoff 3.0\nrun 1\n")
+
+
+@case("lammps", "fix setforce above pair_style, which has no effect", "refuses", "move it below")
+def _(bench: Bench) -> Outcome:
+    return script(bench, "fix 1 all setforce 0 0 0\n" + OURS)
+
+
+@case("lammps", "compute stress/atom, which would be zero", "refuses", "single atoms")
+def _(bench: Bench) -> Outcome:
+    return script(bench, OURS + "compute 1 all stress/atom NULL\nrun 1\n")
+
+
+@case("lammps", "atom_modify id no", "refuses", "leave it out")
+def _(bench: Bench) -> Outcome:
+    return script(bench, "atom_modify id no\n" + OURS)

@@ -112,6 +112,8 @@ def _refuse_what_would_be_wrong(words: Sequence[Sequence[str]], at: int) -> None
                 )
             case ["fix", _, _, style, *_] if style in OVERRIDING and i < at:
                 raise ScriptError(f"`{line}` has no effect above `pair_style tesseral`: move it below `pair_coeff`")
+            case ["atom_modify", *rest] if "id no" in " ".join(rest):
+                raise ScriptError(f"`{line}` takes the numbers of atoms away, by which forces find home: leave it out")
             case ["compute", _, _, style, *_] if style in PER_ATOM:
                 raise ScriptError(f"`{line}` would give zeros: energies and stresses of single atoms do not reach LAMMPS")
 
@@ -222,8 +224,8 @@ def run_script(path: Path, arguments: Sequence[str] = ()) -> None:
     comm = load_mpi().COMM_WORLD
     try:
         _run(path, arguments, comm)
-    except Exception as error:  # also LAMMPS's own, which every process raises
-        give_up(comm, str(error))
+    except Exception as error:  # also LAMMPS's own, which every process raises; some of them print themselves in quotes
+        give_up(comm, str(getattr(error, "message", error)))
 
 
 def _run(path: Path, arguments: Sequence[str], comm: Any) -> None:

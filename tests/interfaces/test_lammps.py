@@ -136,6 +136,7 @@ def test_what_is_wrong_with_a_script_is_said(case, tmp_path, capfd, change, sent
         ("pair_style tesseral a\npair_coeff 1 1 O\n", "comes `pair_coeff"),
         ("pair_style tesseral a\npair_coeff * * Q\n", "names Q"),
         ("fix 1 all setforce 0 0 0\npair_style tesseral a\npair_coeff * * O\n", "move it below"),
+        ("atom_modify id no\npair_style tesseral a\npair_coeff * * O\n", "leave it out"),
         ("pair_style tesseral a\npair_coeff * * O\nrun_style respa 2 2\n", "run_style verlet"),
         ("pair_style tesseral a\npair_coeff * * O\ncomm_modify cutoff 4\n", "leave out the cutoff"),
         ("pair_style tesseral a\npair_coeff * * O\ncompute 1 all stress/atom NULL\n", "would give zeros"),
