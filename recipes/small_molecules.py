@@ -36,7 +36,7 @@ MOLECULES = {"water": "H2O", "methane": "CH4"}
 SPREADS = (0.02, 0.05, 0.08)  # Å, of the distortions in turn
 SETTINGS = """
 data:
-  train: ../{name}.xyz
+  train: train.xyz
   split: {{valid: {valid}}}
   examine: false
 model: {{name: nequip, cutoff: 4.0, layers: 2, lmax: 2, channels: {channels}, parity: false, radial_knots: 128}}
@@ -103,6 +103,13 @@ def frames(name: str, minimum: ase.Atoms, count: int, folder: pathlib.Path) -> N
     ase.io.write(file, found)
 
 
+def nearby(name: str, folder: pathlib.Path, largest: float) -> int:
+    """Put the frames of distortions up to ``largest`` Å where training finds them; how many there are."""
+    chosen = [a for a in ase.io.read(folder / f"{name}.xyz", ":") if float(a.info["config_type"].split()[0]) <= largest]
+    ase.io.write(folder / name / "train.xyz", chosen)
+    return len(chosen)
+
+
 def modes(matrix: np.ndarray, atoms: ase.Atoms) -> NormalModes:
     return normal_modes(matrix, atoms.numbers, symmetry_of(atoms.numbers, atoms.positions, tolerance=0.02))
 
@@ -134,6 +141,7 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--molecules", nargs="+", choices=tuple(MOLECULES), default=tuple(MOLECULES))
     parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--largest", type=float, default=0.08, help="distortion to train on, in Å")
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--channels", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
@@ -144,15 +152,14 @@ def main() -> None:
         run.mkdir(parents=True, exist_ok=True)
         minimum, matrix = reference(name, options.output)
         frames(name, minimum, options.frames, options.output)
-        (run / "train.yaml").write_text(
-            SETTINGS.format(name=name, valid=options.frames // 10, epochs=options.epochs, channels=options.channels)
-        )
+        count = nearby(name, options.output, options.largest)
+        (run / "train.yaml").write_text(SETTINGS.format(valid=count // 10, epochs=options.epochs, channels=options.channels))
         begun = time.monotonic()
         command = [sys.executable, "-m", "tesseral", "train", "train.yaml", f"seed={options.seed}", "-o", "run", "--overwrite"]
         subprocess.run([*command, "--level-of-theory", "B3LYP/6-31G*"], check=True, cwd=run)
         results[name] = compare(name, minimum, matrix, run / "run" / "model.safetensors")
         validation = json.loads((run / "run" / "metrics.json").read_text())["errors"]["validation"]["per_config_type"]
-        results[name] |= {"frames": options.frames, "seconds_of_training": time.monotonic() - begun, "validation": validation}
+        results[name] |= {"frames": count, "seconds_of_training": time.monotonic() - begun, "validation": validation}
         (options.output / "result.json").write_text(json.dumps(results, indent=1))
     print(json.dumps(results, indent=1))
 
