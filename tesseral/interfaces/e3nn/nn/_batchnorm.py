@@ -33,7 +33,8 @@ class BatchNorm(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(include_bias, str):  # the order of e3nn 0.4, which has no such argument
-            include_bias, normalization = True, include_bias
+            normalization = include_bias
+            include_bias = True
         assert reduce in ("mean", "max"), f"reduce needs to be 'mean' or 'max', got {reduce!r}"
         assert normalization in ("norm", "component"), f"normalization needs to be 'norm' or 'component', got {normalization!r}"
         self.irreps, self.eps, self.momentum, self.affine = Irreps(irreps), eps, momentum, affine
