@@ -46,3 +46,15 @@ def test_no_items():
     for program in programs.derivatives(programs.shared_weights()):
         for value in reference.execute(program, *programs.inputs(program, items=0)):
             assert torch.all(value == 0)
+
+
+@pytest.mark.parametrize("name", ["shared_weights", "matrix_product", "elementwise"])
+def test_pieces_are_the_whole(name, monkeypatch):
+    program = programs.matrix_product(False) if name == "matrix_product" else getattr(programs, name)()
+    for each in [program, *programs.derivatives(program)]:
+        tensors, maps, rows = programs.inputs(each, items=7)
+        monkeypatch.setattr(reference, "_PIECE", 1 << 18)
+        whole = reference.execute(each, tensors, maps, rows)
+        monkeypatch.setattr(reference, "_PIECE", 2 * max(reference._between(each, path) for path in each.form.paths))
+        for piecewise, value in zip(reference.execute(each, tensors, maps, rows), whole, strict=True):
+            torch.testing.assert_close(piecewise, value)
