@@ -18,8 +18,8 @@ from nequip.utils.global_state import set_global_state
 from benchmarks.interleave import serve
 
 
-def main() -> None:
-    mode, file, batch, layers, lmax, parity, channels = sys.argv[1:8]
+def prepare(file, batch, layers, lmax, parity, channels):
+    """The frames as one batch, and the model."""
     set_global_state()
     frames = ase.io.read(file, f":{batch}")
     names = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
@@ -38,6 +38,12 @@ def main() -> None:
         num_features=int(channels), radial_mlp_depth=2, radial_mlp_width=64, avg_num_neighbors=edges / nodes,
         per_type_energy_scales=1.0, per_type_energy_shifts=dict.fromkeys(names, 0.0),
     )  # fmt: skip
+    return inputs, model
+
+
+def main() -> None:
+    mode = sys.argv[1]
+    inputs, model = prepare(*sys.argv[2:8])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     target = inputs[AtomicDataDict.FORCE_KEY].clone()
 
@@ -56,7 +62,9 @@ def main() -> None:
     if mode == "md":
         model.eval()
     parameters = sum(p.numel() for p in model.parameters())
+    nodes, edges = inputs[AtomicDataDict.POSITIONS_KEY].shape[0], inputs[AtomicDataDict.EDGE_INDEX_KEY].shape[1]
     serve(train if mode == "train" else step, {"nodes": nodes, "edges": edges, "parameters": parameters})
 
 
-main()
+if __name__ == "__main__":
+    main()
