@@ -15,7 +15,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-def _say_version(wanted: bool) -> None:
+def _say_version(wanted: bool | None) -> None:
     if wanted:
         from importlib.metadata import version
 
@@ -26,8 +26,8 @@ def _say_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the versions and exit.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the versions and exit.")
+    ] = None,
 ) -> None:
     pass
 
