@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bad_input_table import Document, run_cases
 
-SUBJECTS = ("units", "labels", "structures", "files", "settings", "runs", "model_files", "commands")
+SUBJECTS = ("units", "labels", "structures", "files", "arrays", "settings", "runs", "model_files", "commands")
 
 
 def introduction(tried: int, good: int) -> str:
