@@ -17,7 +17,8 @@ import sys
 import ase
 import numpy as np
 import torch
-from ase.units import Bohr, Hartree
+from ase.units import Bohr
+from water_intensities import modes
 
 from tesseral.data import Frames, Graphs, frames_from_atoms
 from tesseral.graph import Graph, build_graph
@@ -29,7 +30,6 @@ from tesseral.models.nequip import NequIPSettings
 from tesseral.models.tensor import SYMMETRIC, FieldEnergy
 from tesseral.models.tensor_files import save_tensors
 from tesseral.physics.electric import charge_sum_error, position_derivatives
-from tesseral.physics.normal_modes import NormalModes, normal_modes, symmetry_of
 from tesseral.train.loop import fit
 from tesseral.train.settings import RunSettings
 from tesseral.train.settings_file import parse_yaml, validate
@@ -94,17 +94,6 @@ def field_energy(data: Data, options: argparse.Namespace) -> torch.nn.Module:
     fit(model, *graphs, run, folder, task=TensorTask(TARGETS, dict.fromkeys(TARGETS, 100.0)), overwrite=True)
     save_tensors(model.model, folder / "tensors.safetensors", {"level_of_theory": "B3LYP/6-31G*"})
     return model.eval().requires_grad_(False)
-
-
-def modes(reference: dict, derivatives: list[np.ndarray]) -> NormalModes:
-    dipole, polarizability = derivatives
-    return normal_modes(
-        reference["hessian"].reshape(3, 3, 3, 3) * Hartree / Bohr**2,
-        reference["Z"],
-        symmetry_of(reference["Z"], reference["positions_bohr"] * Bohr),
-        dipole_derivatives=dipole,
-        polarizability_derivatives=polarizability,
-    )
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ A program is *channelwise* when its one channel letter runs along the vector uni
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tesseral.kernels.spec import ITEM, SHARED, Program
@@ -16,6 +17,24 @@ from tesseral.kernels.spec import ITEM, SHARED, Program
 
 class Refused(Exception):
     """The program is outside the class this generator covers; the message says why."""
+
+
+Pair = tuple[int, int]
+
+
+def by_component(pairs: Mapping[Pair, Iterable[tuple[int, float]]]) -> list[tuple[int, float, list[tuple[Pair, float]]]]:
+    """What each component of the fold is the sum of: (component, size of the coefficient, its pairs with signed coefficients).
+
+    Pairs with coefficients of one size stand together, since their products are added before one multiplication.
+
+    >>> by_component({(0, 1): [(2, 0.5)], (1, 0): [(2, -0.5)]})
+    [(2, 0.5, [((0, 1), 0.5), ((1, 0), -0.5)])]
+    """
+    grouped: dict[tuple[int, float], list[tuple[Pair, float]]] = {}
+    for pair, combination in sorted(pairs.items()):
+        for j, c in combination:
+            grouped.setdefault((j, abs(c)), []).append((pair, c))
+    return [(j, size, entries) for (j, size), entries in sorted(grouped.items())]
 
 
 @dataclass(frozen=True)

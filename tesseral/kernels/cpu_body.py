@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tesseral.kernels.channel_roles import by_component
 from tesseral.kernels.spec import ITEM, OUTPUT, Path, Term
 
 if TYPE_CHECKING:
@@ -195,11 +196,7 @@ class Body:
             groups.setdefault(None if right is None else term.tensors[right], []).append(term)
         sums: dict[int, list[str]] = {}
         for tensor, some in groups.items():
-            grouped: dict[tuple[int, float], list[tuple[tuple[int, int], float]]] = {}
-            for pair, combination in sorted(self.pairs.items()):
-                for j, c in combination:
-                    grouped.setdefault((j, abs(c)), []).append((pair, c))
-            for (j, size), entries in sorted(grouped.items()):
+            for j, size, entries in by_component(self.pairs):
                 products = []
                 for (a, b), c in entries:
                     factor = self._right(tensor, b)

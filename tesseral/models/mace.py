@@ -28,7 +28,8 @@ from tesseral.nn.distance_transform import AgnesiTransform, SoftTransform
 from tesseral.nn.screened_repulsion import ScreenedRepulsion
 from tesseral.o3 import Irrep, Irreps
 from tesseral.ops import scatter, spherical_harmonics
-from tesseral.ops.linear import linear_by_group, linear_plan
+from tesseral.ops.linear import linear_by_group
+from tesseral.ops.linear_plan import linear_plan
 from tesseral.ops.symmetric_contraction import symmetric_basis
 
 AtomicNumber = Annotated[int, Field(ge=1, le=118)]

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tesseral.o3 import Irreps
-from tesseral.ops.linear import linear, linear_plan, linear_with_channels
+from tesseral.ops.linear import linear, linear_with_channels
+from tesseral.ops.linear_plan import linear_plan
 from tesseral.ops.weight_views import weight_view, weight_views
 
 

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float, Int
 
 from tesseral.o3 import Irreps
-from tesseral.ops.linear import linear_by_group, linear_plan
+from tesseral.ops.linear import linear_by_group
+from tesseral.ops.linear_plan import linear_plan
 
 
 class SpeciesLinear(torch.nn.Module):

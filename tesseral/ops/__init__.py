@@ -2,7 +2,8 @@
 
 from tesseral.ops.convolution import ConvolutionPlan, convolution
 from tesseral.ops.gaunt import GauntPlan, gaunt_path_weight, gaunt_product
-from tesseral.ops.linear import LinearPath, LinearPlan, linear, linear_plan, linear_with_channels
+from tesseral.ops.linear import linear, linear_with_channels
+from tesseral.ops.linear_plan import LinearPath, LinearPlan, linear_plan
 from tesseral.ops.scatter import scatter, scatter_softmax
 from tesseral.ops.so2 import SO2Plan, edge_frames, so2_convolution
 from tesseral.ops.spherical_harmonics import spherical_harmonics

@@ -4,129 +4,19 @@ In the ``ir_mul`` layout each component of a block is a matrix (batch, channels)
 and write those matrices in place: no block is copied, gathered or concatenated, in any order of derivative.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from tesseral.kernels import fused, row_products
-from tesseral.kernels.function import Function, executed
-from tesseral.o3 import Irreps
 from tesseral.ops.fused import apply
+from tesseral.ops.linear_function import Linear
+from tesseral.ops.linear_plan import LinearPlan
 
 MANY_ROWS = 128
 """Without compiled code, from here on writing in place is faster than copying blocks: measured on CPUs for 32 to 128 channels."""
-
-
-@dataclass(frozen=True)
-class LinearPath:
-    """Block ``i_in`` to block ``i_out`` by the weights from ``start``, row-major (mul_in, mul_out), times ``coefficient``."""
-
-    i_in: int
-    i_out: int
-    start: int
-    coefficient: float
-
-
-@dataclass(frozen=True)
-class LinearPlan:
-    """What a linear map does, as plain numbers: blocks ``(offset, components, channels)``, paths, biased blocks."""
-
-    blocks_in: tuple[tuple[int, int, int], ...]
-    blocks_out: tuple[tuple[int, int, int], ...]
-    paths: tuple[LinearPath, ...]
-    biased: tuple[int, ...]
-    layout: str
-
-    groups: tuple[tuple[int, int, float, tuple[int, ...]], ...]
-    """Paths whose weights are one matrix, as (i_out, start, coefficient, (i_in, ...)): one product each."""
-
-    def __post_init__(self) -> None:
-        # worked out now, because Dynamo cannot enter a cached property
-        assert min(self.dim_in, self.dim_out, self.weight_numel, self.bias_numel) >= 0
-
-    @cached_property
-    def dim_in(self) -> int:
-        return sum(components * channels for _, components, channels in self.blocks_in)
-
-    @cached_property
-    def dim_out(self) -> int:
-        return sum(components * channels for _, components, channels in self.blocks_out)
-
-    @cached_property
-    def weight_numel(self) -> int:
-        return sum(self.blocks_in[p.i_in][2] * self.blocks_out[p.i_out][2] for p in self.paths)
-
-    @cached_property
-    def bias_numel(self) -> int:
-        return sum(self.blocks_out[i][2] for i in self.biased)
-
-    @cached_property
-    def compiled(self) -> fused.Blocks:
-        """The same in the terms of the compiled code (layout ``ir_mul``)."""
-        ends = [(self.blocks_in[p.i_in], self.blocks_out[p.i_out], p) for p in self.paths]
-        rows = [(a, n, b, m, components, p.start, p.coefficient) for (a, components, n), (b, _, m), p in ends if n * m]
-        return fused.Blocks(tuple(rows), self.dim_in, self.dim_out, self.weight_numel)
-
-    def matrices(self, weight: Tensor) -> list[Tensor]:
-        """Views (..., channels in, channels out) of the weights, one for each matrix that they form."""
-        found = []
-        for i_out, start, _, i_ins in self.groups:
-            n, m = sum(self.blocks_in[i][2] for i in i_ins), self.blocks_out[i_out][2]
-            found.append(weight[..., start : start + n * m].unflatten(-1, (n, m)))
-        return found
-
-    def scaled(self, factor: float) -> "LinearPlan":
-        """The plan of the map times ``factor``."""
-        paths = tuple(replace(p, coefficient=p.coefficient * factor) for p in self.paths)
-        groups = tuple((i_out, start, coefficient * factor, i_ins) for i_out, start, coefficient, i_ins in self.groups)
-        return replace(self, paths=paths, groups=groups)
-
-
-def linear_plan(
-    irreps_in: object,
-    irreps_out: object,
-    *,
-    biases: bool = False,
-    instructions: Sequence[tuple[int, int]] | None = None,
-    path_normalization: str = "element",
-    f_in: int | None = None,
-    layout: str = "ir_mul",
-) -> LinearPlan:
-    r"""The plan of a linear map, with e3nn's order of weights and its coefficients.
-
-    Paths go from every block to every block of the same irrep, input outer, unless ``instructions`` lists pairs
-    ``(i_in, i_out)``. The coefficient is :math:`(f \sum n)^{-1/2}` over the paths into the same block (``"element"``) or
-    :math:`(f\, n \cdot \#\text{paths})^{-1/2}` (``"path"``), with n input channels and the factor ``f_in`` where there is one.
-    ``biases`` adds one to each channel of the 0e blocks. Raises ``ValueError`` for an instruction between different irreps.
-
-    >>> plan = linear_plan("4x0e+2x1o", "3x1o+5x0e")
-    >>> plan.weight_numel, [(p.i_in, p.i_out, p.coefficient) for p in plan.paths]
-    (26, [(0, 1, 0.5), (1, 0, 0.7071067811865475)])
-    """
-    first, last = Irreps(irreps_in), Irreps(irreps_out)
-    if layout not in ("ir_mul", "mul_ir"):
-        raise ValueError(f"layout must be 'mul_ir' or 'ir_mul', got {layout!r}")
-    if path_normalization not in ("element", "path"):
-        raise ValueError(f"unknown path_normalization {path_normalization!r}: expected 'element' or 'path'")
-    if instructions is None:
-        instructions = [(i, j) for i, (_, a) in enumerate(first) for j, (_, b) in enumerate(last) if a == b]
-    for i, j in instructions:
-        if not (0 <= i < len(first) and 0 <= j < len(last)) or first[i].ir != last[j].ir:
-            raise ValueError(f"no linear map by the instruction ({i}, {j}) from {first} to {last}: it must join equal irreps")
-    paths, start = [], 0
-    for i, j in instructions:
-        same = [k for k, other in instructions if other == j]
-        fan_in = sum(first[k].mul for k in same) if path_normalization == "element" else first[i].mul * len(same)
-        paths.append(LinearPath(i, j, start, 1.0 / math.sqrt(max(1, fan_in * (f_in or 1)))))
-        start += first[i].mul * last[j].mul
-    biased = tuple(j for j, (mul, ir) in enumerate(last) if biases and ir.is_scalar() and mul)
-    return LinearPlan(_blocks(first), _blocks(last), tuple(paths), biased, layout, merged_paths(paths, first, last))
 
 
 def linear(
@@ -152,7 +42,7 @@ def linear(
         raise ValueError(f"the last axis of the weights must be {plan.weight_numel}, got shape {tuple(weight.shape)}")
     if _in_place(x, weight, plan):
         rows = x if x.ndim == 2 else x.reshape(-1, plan.dim_in)
-        y = _Linear.apply(rows, weight, plan, False)
+        y = Linear.apply(rows, weight, plan, False)
         y = y if x.ndim == 2 else y.reshape(*x.shape[:-1], plan.dim_out)
     elif plan.layout == "ir_mul" and fused.available(x, weight) and x.ndim == 2 and x.shape[:1] == weight.shape[:-1]:
         y = apply(_ByGroup(plan, None), x, weight)
@@ -177,23 +67,6 @@ def linear_with_channels(
     return y if bias is None or not plan.biased else y + _bias_row(bias, plan)
 
 
-def merged_paths(paths: Sequence[LinearPath], first: Irreps, last: Irreps) -> tuple[tuple[int, int, float, tuple[int, ...]], ...]:
-    """The ``groups`` of a plan: paths into the same block whose weights follow each other merged, the empty ones dropped."""
-    groups: list[tuple[int, int, float, tuple[int, ...]]] = []
-    end = -1
-    for path in paths:
-        size = first[path.i_in].mul * last[path.i_out].mul
-        if not size:
-            continue
-        if groups and groups[-1][0] == path.i_out and groups[-1][2] == path.coefficient and end == path.start:
-            i_out, start, coefficient, i_ins = groups[-1]
-            groups[-1] = (i_out, start, coefficient, (*i_ins, path.i_in))
-        else:
-            groups.append((path.i_out, path.start, path.coefficient, (path.i_in,)))
-        end = path.start + size
-    return tuple(groups)
-
-
 def linear_by_group(
     x: Float[Tensor, "rows dim_in"], group: Int[Tensor, " rows"], weight: Float[Tensor, "groups weight_numel"], plan: LinearPlan
 ) -> Float[Tensor, "rows dim_out"]:
@@ -204,10 +77,6 @@ def linear_by_group(
     tensor([[3., 2., 3.]])
     """
     return apply(_ByGroup(plan, group), x, weight)
-
-
-def _blocks(irreps: Irreps) -> tuple[tuple[int, int, int], ...]:
-    return tuple((s.start, ir.dim, mul) for s, (mul, ir) in zip(irreps.slices(), irreps, strict=True))
 
 
 # Up to this many groups, all products for every row are cheaper than gathering a matrix for each.
@@ -324,133 +193,3 @@ def _in_place(x: Tensor, weight: Tensor, plan: LinearPlan) -> bool:
         and not torch.is_autocast_enabled(x.device.type)
         and (fused.available(x, weight) or x.numel() >= MANY_ROWS * plan.dim_in)  # last: a guard on the batch, for a tracer
     )
-
-
-class _Linear(Function):
-    """y = x W, or with ``transpose`` x = y W^T, on rows; its derivatives are itself and :class:`_Outer`."""
-
-    generate_vmap_rule = False
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, plan: LinearPlan, transpose: bool) -> Tensor:
-        x, weight = _rows(x), weight.contiguous()
-        if fused.available(x, weight):
-            return fused.linear(x, weight, plan.compiled.transposed() if transpose else plan.compiled, transpose)
-        blocks_in, blocks_out = (plan.blocks_out, plan.blocks_in) if transpose else (plan.blocks_in, plan.blocks_out)
-        result = x.new_empty(x.shape[0], plan.dim_in if transpose else plan.dim_out)
-        written = set()
-        for path in plan.paths:
-            i, j = (path.i_out, path.i_in) if transpose else (path.i_in, path.i_out)
-            n, m = plan.blocks_in[path.i_in][2], plan.blocks_out[path.i_out][2]
-            if not n * m:
-                continue
-            matrix = weight[path.start : path.start + n * m].view(n, m)
-            matrix = matrix.T if transpose else matrix
-            (a, components, width_in), (b, _, width_out) = blocks_in[i], blocks_out[j]
-            beta = 1 if j in written else 0
-            for c in range(components):
-                target = result[:, b + c * width_out : b + (c + 1) * width_out]
-                source = x[:, a + c * width_in : a + (c + 1) * width_in]
-                torch.addmm(target, source, matrix, beta=beta, alpha=path.coefficient, out=target)
-            written.add(j)
-        for j, (b, components, width) in enumerate(blocks_out):
-            if j not in written:
-                result[:, b : b + components * width] = 0
-        return result
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        x, weight, ctx.plan, ctx.transpose = inputs
-        ctx.save_for_backward(x, weight)
-        ctx.save_for_forward(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight = ctx.saved_tensors
-        of_x, of_weight = executed(ctx)
-        grad_x = _Linear.apply(grad, weight, ctx.plan, not ctx.transpose) if of_x else None
-        grad_weight = None
-        if of_weight:
-            grad_weight = _Outer.apply(grad, x, ctx.plan) if ctx.transpose else _Outer.apply(x, grad, ctx.plan)
-        return grad_x, grad_weight, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, dx: Tensor | None, dweight: Tensor | None, _plan: None, _transpose: None) -> Tensor:  # type: ignore[override]
-        x, weight = ctx.saved_tensors
-        first = None if dx is None else _Linear.apply(dx, weight, ctx.plan, ctx.transpose)
-        second = None if dweight is None else _Linear.apply(x, dweight, ctx.plan, ctx.transpose)
-        return _add(first, second)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple, x: Tensor, weight: Tensor, plan: LinearPlan, transpose: bool) -> tuple[Tensor, int]:
-        at_x, at_weight, *_ = in_dims
-        if at_weight is None:  # one batch more
-            x = x.movedim(at_x, 0)
-            return _Linear.apply(x.flatten(0, 1), weight, plan, transpose).unflatten(0, x.shape[:2]), 0
-        weights = weight.movedim(at_weight, 0)
-        xs = [x] * len(weights) if at_x is None else x.movedim(at_x, 0)
-        return torch.stack([_Linear.apply(x, w, plan, transpose) for x, w in zip(xs, weights, strict=True)]), 0
-
-
-class _Outer(Function):
-    """The weights' gradient, W = x^T y summed over rows and components."""
-
-    generate_vmap_rule = False
-
-    @staticmethod
-    def forward(x: Tensor, y: Tensor, plan: LinearPlan) -> Tensor:
-        x, y = _rows(x), _rows(y)
-        if fused.available(x, y):
-            return fused.outer(x, y, plan.compiled).flatten()
-        result = x.new_empty(plan.weight_numel)
-        for path in plan.paths:
-            a, components, n = plan.blocks_in[path.i_in]
-            b, _, m = plan.blocks_out[path.i_out]
-            if not n * m:
-                continue
-            target = result[path.start : path.start + n * m].view(n, m)
-            for c in range(components):
-                left, right = x[:, a + c * n : a + (c + 1) * n], y[:, b + c * m : b + (c + 1) * m]
-                torch.addmm(target, left.T, right, beta=1 if c else 0, alpha=path.coefficient, out=target)
-        return result
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        x, y, ctx.plan = inputs
-        ctx.save_for_backward(x, y)
-        ctx.save_for_forward(x, y)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, y = ctx.saved_tensors
-        of_x, of_y = executed(ctx)
-        grad_x = _Linear.apply(y, grad, ctx.plan, True) if of_x else None
-        grad_y = _Linear.apply(x, grad, ctx.plan, False) if of_y else None
-        return grad_x, grad_y, None
-
-    @staticmethod
-    def jvp(ctx: Any, dx: Tensor | None, dy: Tensor | None, _plan: None) -> Tensor:  # type: ignore[override]
-        x, y = ctx.saved_tensors
-        first = None if dx is None else _Outer.apply(dx, y, ctx.plan)
-        second = None if dy is None else _Outer.apply(x, dy, ctx.plan)
-        return _add(first, second)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple, x: Tensor, y: Tensor, plan: LinearPlan) -> tuple[Tensor, int]:
-        at_x, at_y, *_ = in_dims
-        xs = [x] * info.batch_size if at_x is None else x.movedim(at_x, 0)
-        ys = [y] * info.batch_size if at_y is None else y.movedim(at_y, 0)
-        return torch.stack([_Outer.apply(a, b, plan) for a, b in zip(xs, ys, strict=True)]), 0
-
-
-def _rows(x: Tensor) -> Tensor:
-    """Rows whose entries are contiguous, as matrix products want them."""
-    return x if x.stride(-1) == 1 and x.stride(0) >= x.shape[-1] else x.contiguous()
-
-
-def _add(a: Tensor | None, b: Tensor | None) -> Tensor:
-    if a is None or b is None:
-        result = b if a is None else a
-        assert result is not None
-        return result
-    return a + b

@@ -32,7 +32,8 @@ from tesseral.kernels.spec import OUTPUT, Form, Program, Segment, Slot, Term, pa
 from tesseral.o3 import Irreps, wigner_D_all
 from tesseral.ops.complex_linear import ComplexLinear, Pair
 from tesseral.ops.fused import apply
-from tesseral.ops.linear import LinearPath, LinearPlan, linear
+from tesseral.ops.linear import linear
+from tesseral.ops.linear_plan import LinearPath, LinearPlan
 
 
 def edge_rotations(vectors: Float[Tensor, "edges 3"], roll: Float[Tensor, " edges"] | None = None) -> Float[Tensor, "edges 3 3"]:

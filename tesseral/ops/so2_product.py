@@ -17,7 +17,8 @@ from tesseral.kernels.index_map import IndexMap
 from tesseral.kernels.operator import multilinear
 from tesseral.kernels.spec import OUTPUT, Form, Program, Segment, Slot, Term, path
 from tesseral.o3 import Irrep, wigner_3j_array
-from tesseral.ops.linear import LinearPath, LinearPlan, linear
+from tesseral.ops.linear import linear
+from tesseral.ops.linear_plan import LinearPath, LinearPlan
 from tesseral.ops.so2 import SO2Plan
 
 

@@ -21,7 +21,8 @@ from tesseral.kernels.operator import multilinear
 from tesseral.kernels.spec import ITEM, OUTPUT, SHARED, Form, Path, Program, Segment, Slot, Term
 from tesseral.o3 import Irreps, permutation, to_layout
 from tesseral.o3.clebsch_gordan import wigner_3j_sparse
-from tesseral.ops.linear import LinearPlan, linear, linear_plan
+from tesseral.ops.linear import linear
+from tesseral.ops.linear_plan import LinearPlan, linear_plan
 
 MODES = ("uvw", "uvu", "uvv", "uuw", "uuu", "uvuv", "uvu<v", "u<vw")
 

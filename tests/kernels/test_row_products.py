@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tesseral.kernels import cpu_build, fused, row_products
-from tesseral.ops.linear import linear_plan
+from tesseral.ops.linear_plan import linear_plan
 
 pytestmark = pytest.mark.skipif(cpu_build.missing_compiler() is not None, reason="no C++ compiler")
 

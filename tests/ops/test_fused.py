@@ -12,7 +12,8 @@ from tesseral.nn import BesselBasis, Gate, PolynomialCutoff, RadialEmbedding
 from tesseral.nn.gate import _rule as gate_rule
 from tesseral.nn.radial_embedding import _rule as radial_rule
 from tesseral.ops.fused import apply
-from tesseral.ops.linear import _ByGroup, linear_plan
+from tesseral.ops.linear import _ByGroup
+from tesseral.ops.linear_plan import linear_plan
 from tesseral.ops.perceptron import PerceptronRule, perceptron_layers
 from tesseral.ops.spherical_harmonics import HarmonicsRule, _plan
 

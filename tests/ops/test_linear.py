@@ -6,7 +6,9 @@ import torch
 
 from tesseral.kernels import fused
 from tesseral.o3 import to_layout
-from tesseral.ops.linear import MANY_ROWS, _by_blocks, _Linear, linear, linear_plan
+from tesseral.ops.linear import MANY_ROWS, _by_blocks, linear
+from tesseral.ops.linear_function import Linear as LinearFunction
+from tesseral.ops.linear_plan import linear_plan
 from tests.contracts import EAGER, GRAPH, Case, name_of
 
 PLAN = linear_plan("3x0e+2x1o+4x1o+1x1e+2x2e", "5x1o+2x0e+3x2o+1x1o+2x1e")
@@ -14,7 +16,7 @@ PLAN = linear_plan("3x0e+2x1o+4x1o+1x1e+2x2e", "5x1o+2x0e+3x2o+1x1o+2x1e")
 
 def in_place(x, weight, plan=PLAN):
     """What :func:`linear` does for many rows."""
-    return _Linear.apply(x, weight, plan, False)
+    return LinearFunction.apply(x, weight, plan, False)
 
 
 class InPlace(torch.nn.Module):
@@ -57,8 +59,8 @@ def test_without_compiled_code_many_rows_are_written_in_place(monkeypatch):
     x, w = torch.randn(MANY_ROWS, PLAN.dim_in), torch.randn(PLAN.weight_numel)
     expected = _by_blocks(x, w, PLAN)
     calls = []
-    original = _Linear.forward
-    monkeypatch.setattr(_Linear, "forward", staticmethod(lambda *a: calls.append(1) or original(*a)))
+    original = LinearFunction.forward
+    monkeypatch.setattr(LinearFunction, "forward", staticmethod(lambda *a: calls.append(1) or original(*a)))
     torch.testing.assert_close(linear(x, w, PLAN), expected)
     linear(x[1:], w, PLAN)
     assert calls == [1]

@@ -13,7 +13,8 @@ from tesseral.interfaces.e3nn._pickles import take_over
 from tesseral.interfaces.e3nn.o3._irreps import Irreps
 from tesseral.interfaces.e3nn.util.jit import compile_mode
 from tesseral.ops.layout import to_layout
-from tesseral.ops.linear import linear, linear_plan, linear_with_channels
+from tesseral.ops.linear import linear, linear_with_channels
+from tesseral.ops.linear_plan import linear_plan
 
 
 class Instruction(NamedTuple):

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from tesseral.kernels import fused
 from tesseral.o3 import Irreps
-from tesseral.ops.linear import LinearPlan, linear, linear_by_group, linear_plan, merged_paths
+from tesseral.ops.linear import linear, linear_by_group
+from tesseral.ops.linear_plan import LinearPlan, linear_plan, merged_paths
 from tesseral.ops.tensor_product import Instruction
 
 
