@@ -49,11 +49,13 @@ def split(data: pathlib.Path, folder: pathlib.Path, seed: int) -> None:
 
 
 def train_tesseral(folder: pathlib.Path, minutes: float, seed: int, setting: str) -> pathlib.Path:
-    command = [sys.executable, "-m", "tesseral", "train", HERE / "acac.yaml", f"seed={seed}", f"max_time={minutes}min"]
+    words = setting.split()
+    settings = words.pop(0) if words and words[0].endswith(".yaml") else "acac.yaml"
+    command = [sys.executable, "-m", "tesseral", "train", HERE / settings, f"seed={seed}", f"max_time={minutes}min"]
     command += [
         f"data.train={folder / 'train.xyz'}",
         f"data.validation={folder / 'valid.xyz'}",
-        *setting.split(),
+        *words,
         "--output",
         folder / "run",
     ]
@@ -196,7 +198,7 @@ def main() -> None:
     parser.add_argument(
         "--peers-by-processor", action="store_true", help="peers' minutes are processor time, not wall-clock time"
     )
-    parser.add_argument("--settings", nargs="+", default=["tesseral:", "nequip:4l1", "mace:64x0e"], help="PACKAGE:SETTING to run")
+    parser.add_argument("--settings", nargs="+", default=["tesseral:", "nequip:4l1", "mace:64x0e"], help="PACKAGE:SETTING to run; of tesseral [FILE.yaml] KEY=VALUE ...")
     arguments = parser.parse_args()
     if "TESSERAL_DATA" not in os.environ:
         sys.exit("set TESSERAL_DATA to the folder that holds acac/ (see docs/data.md)")
