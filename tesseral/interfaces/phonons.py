@@ -23,9 +23,8 @@ from tesseral.data import DataError
 from tesseral.graph import build_graph
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.phonon_report import write_phonon_report
-from tesseral.interfaces.responses import non_analytic
+from tesseral.interfaces.responses import load_field_energy, non_analytic
 from tesseral.interfaces.simulation import check_species, crystal_formula, fingerprint, progress_bar, read_structure
-from tesseral.models.tensor_files import kind_of_tensors, load_field_energy
 from tesseral.physics.force_constants import ForceConstants, force_constants
 from tesseral.physics.phonons import (
     Curves,
@@ -185,8 +184,8 @@ def _read_back(text: str) -> ase.Atoms:
 
 def _born(born: Path, primitive: ase.Atoms, size: tuple[int, int, int]) -> Any:
     """Born charges and dielectric tensor, from phonopy's file or from a model of the energy in a field."""
-    if kind_of_tensors(born) == "field":
-        return non_analytic(load_field_energy(born)[0], primitive)
+    if born.suffix == ".safetensors":
+        return non_analytic(load_field_energy(born), primitive)
     bare = Phonopy(phonopy_cell(primitive), supercell_matrix=np.diag(size), primitive_matrix=np.eye(3), log_level=0)
     try:
         nac = parse_BORN(bare.primitive, filename=str(born))

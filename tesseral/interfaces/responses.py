@@ -1,7 +1,7 @@
 """What spectra and phonons take from models that say how a structure answers to an electric field.
 
 Two kinds: a :class:`~tesseral.models.tensor.TensorModel`, whose dipole and polarizability are heads, and a
-:class:`~tesseral.models.tensor.FieldEnergy`, whose responses are derivatives of its energy.
+:class:`~tesseral.models.field_energy.FieldEnergy`, whose responses are derivatives of its energy.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from typing import Any
 
 import ase
 import numpy as np
+import torch
 from torch import Tensor
 
 from tesseral.graph import Graph, build_graph
-from tesseral.models.tensor import FieldEnergy, TensorModel
-from tesseral.models.tensor_files import kind_of_tensors, load_field_energy, load_tensor_model
-from tesseral.physics.electric import born_charges, charge_sum_error, dielectric_tensor, dipole, polarizability
+from tesseral.models import files
+from tesseral.models.tensor import TensorModel
+from tesseral.models.tensor_files import holds_tensors, load_tensor_model
+from tesseral.physics.electric import born_charges, charge_sum_error, dielectric_tensor, dipole, polarizability, reads_field
 
 COULOMB = 14.399645  # e²/4πε0 in eV Å, phonopy's "factor" of the non-analytic correction
 
 
 class FieldResponses:
-    """Dipole (graphs, 3) in e·Å and polarizability (graphs, 3, 3) in Å³ of a :class:`FieldEnergy`, as a tensor model has them."""
+    """Dipole (graphs, 3) in e·Å and polarizability (graphs, 3, 3) in Å³ of an energy in a field, as a tensor model has them."""
 
-    def __init__(self, model: FieldEnergy) -> None:
+    def __init__(self, model: Any) -> None:
         self.model, self.species, self.cutoff = model, model.species, model.cutoff
         self.settings = SimpleNamespace(targets=("dipole", "polarizability"))
 
@@ -37,7 +39,18 @@ class FieldResponses:
 
 def load_responses(path: Path) -> TensorModel | FieldResponses:
     """Dipoles and polarizabilities from a file of either kind."""
-    return FieldResponses(load_field_energy(path)[0]) if kind_of_tensors(path) == "field" else load_tensor_model(path)[0]
+    return load_tensor_model(path)[0] if holds_tensors(path) else FieldResponses(load_field_energy(path))
+
+
+def load_field_energy(path: Path) -> Any:
+    """The energy in a model file, in float64; ``ValueError`` for one that reads no field."""
+    model, metadata = files.load(path, dtype=torch.float64)
+    if not reads_field(model):
+        raise ValueError(
+            f"{path} holds a model of the kind {metadata.settings.get('name')}, which reads no electric field: train one with "
+            "model.name=field_energy, or tensors with `tesseral tensors`"
+        )
+    return model
 
 
 def non_analytic(model: Any, crystal: ase.Atoms) -> dict[str, Any]:

@@ -6,12 +6,13 @@ charges         NequIP's layers with predicted charges and their Coulomb energy
 dens            learning by denoising, for models that offer their features
 egnn            messages of invariants, and points that move
 equiformer_v2   attention in the frames of the edges, high degrees
+field_energy    an energy that reads an electric field; its derivatives are dipoles, polarizabilities, Born charges
 l1net           features for properties of molecules, degree 0 to 2; the heads are in tensor
 mace            messages of many-body order
 nequip          an E(3)-equivariant message-passing network
 painn           scalars and vectors
 se3_transformer tensor field messages weighed by attention
-tensor          tensors and properties by heads, and an energy that reads a field; tensor_files: their files
+tensor          tensors and properties by heads; tensor_files: their files
 tensor_field    convolutions with harmonics, where it began
 files           saving and loading: safetensors and JSON, never pickle
 extend          more elements for a trained model
@@ -35,6 +36,7 @@ from tesseral.models.dens import Denoiser as Denoiser
 from tesseral.models.dens import DenoisingSettings as DenoisingSettings
 from tesseral.models.egnn import EGNN, EGNNSettings
 from tesseral.models.equiformer_v2 import EquiformerV2, EquiformerV2Settings
+from tesseral.models.field_energy import FieldEnergy, FieldEnergySettings
 from tesseral.models.l1net import L1Net as L1Net
 from tesseral.models.l1net import L1NetSettings as L1NetSettings
 from tesseral.models.mace import MACE, MACESettings
@@ -55,7 +57,8 @@ ModelSettings: TypeAlias = Annotated[
     | PaiNNSettings
     | TensorFieldSettings
     | SE3TransformerSettings
-    | ChargeSettings,
+    | ChargeSettings
+    | FieldEnergySettings,
     Field(discriminator="name"),
 ]
 # The model of each of them.
@@ -69,6 +72,7 @@ LEARNED: dict[type[BaseModel], Callable[..., EnergyModel]] = {
     TensorFieldSettings: TensorField,
     SE3TransformerSettings: SE3Transformer,
     ChargeSettings: ChargeModel,
+    FieldEnergySettings: FieldEnergy,
 }
 
 # A single energy model, learned or known, as opposed to a sum of them.
@@ -82,6 +86,7 @@ TermSettings: TypeAlias = (
     | TensorFieldSettings
     | SE3TransformerSettings
     | ChargeSettings
+    | FieldEnergySettings
     | ZBLSettings
     | D3Settings
 )
@@ -100,7 +105,19 @@ class SumSettings(BaseModel):
 StoredSettings: TypeAlias = Annotated[TermSettings | SumSettings, Field(discriminator="name")]
 SumSettings.model_rebuild()
 EnergyModel: TypeAlias = (
-    NequIP | MACE | Allegro | EquiformerV2 | EGNN | PaiNN | TensorField | SE3Transformer | ChargeModel | ZBL | D3 | Sum
+    NequIP
+    | MACE
+    | Allegro
+    | EquiformerV2
+    | EGNN
+    | PaiNN
+    | TensorField
+    | SE3Transformer
+    | ChargeModel
+    | FieldEnergy
+    | ZBL
+    | D3
+    | Sum
 )
 
 

@@ -1,17 +1,14 @@
-"""Tensors read off an equivariant network: dipoles, polarizabilities, gaps, of atoms or structures; an energy in a field.
+"""Tensors read off an equivariant network: dipoles, polarizabilities, gaps, of atoms or structures.
 
 :class:`TensorModel` has direct heads on the layers of :class:`~tesseral.models.nequip.NequIP` or
-:class:`~tesseral.models.l1net.L1Net`; :class:`FieldEnergy` is an electric enthalpy on those of NequIP, whose responses are its
-derivatives (:mod:`tesseral.physics.electric`).
+:class:`~tesseral.models.l1net.L1Net`. Tensors that are derivatives of an energy are in :mod:`tesseral.models.field_energy`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
-from ase import units
 from ase.data import atomic_masses
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +18,7 @@ from tesseral.graph import Graph
 from tesseral.models.l1net import L1Net, L1NetSettings
 from tesseral.models.nequip import Body, NequIPSettings
 from tesseral.nn import Linear
+from tesseral.nn.electrostatics import neutralized
 from tesseral.o3 import CartesianTensor, Irrep, Irreps
 from tesseral.ops import scatter
 
@@ -143,67 +141,7 @@ class TensorModel(torch.nn.Module):
         return features_of(self.label_irreps[name], values)
 
 
-class FieldEnergy(torch.nn.Module):
-    r"""An energy that reads the electric field of the graph,
-
-    .. math:: E(r, F) = \sum_i e_i(r, F) - \sum_i q_i\, r_i\cdot F - \tfrac12\sum_i F\cdot\alpha_i F.
-
-    The field (V/Å) enters the first layer as a vector of every atom. Charges :math:`q_i` and polarizabilities :math:`\alpha_i` of
-    the atoms depend on the structure alone. The charges add up to its charge, so that Born charges obey their sum rule also in
-    ions; without the polarizabilities, what knows the field by its components along the bonds would not polarise across a plane
-    or an axis on which all atoms lie. Energies (graphs,) in eV, float64.
-
-    Where something repeats, :math:`r_i` may be that of any image, so that :math:`q_i` is a constant of the species there (what it
-    lacks, such as charge that follows a displacement, is in :math:`e_i`): forces, Born charges and polarizability do not depend
-    on the choice, energies in a field and the polarization itself do, as they must.
-    """
-
-    def __init__(
-        self,
-        settings: NequIPSettings,
-        *,
-        atomic_energies: Mapping[int, float] | None = None,
-        backend: str = "auto",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__()
-        self.settings, self.species, self.cutoff = settings, tuple(settings.species), settings.cutoff
-        self.body = Body(settings, irreps_extra=Irreps("1x1o"), backend=backend, factory={"dtype": dtype})
-        self.readout = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
-        self.charges = Linear(self.body.irreps_out, "1x0e", dtype=dtype)
-        self.ionic = torch.nn.Parameter(torch.zeros(len(self.species), dtype=dtype))
-        held = [item for item in SYMMETRIC.irreps if self.body.irreps_out.count(item.ir)]
-        self.polarizabilities = Linear(self.body.irreps_out, Irreps(held), dtype=dtype)
-        self.isotropic = torch.nn.Parameter(torch.zeros(len(self.species), dtype=dtype))  # Å³
-        energies = [(atomic_energies or {}).get(z, 0.0) for z in self.species]
-        self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64))
-
-    def forward(self, graph: Graph) -> Float[Tensor, " graphs"]:
-        """Energies of the graphs in their fields, in eV."""
-        field = torch.zeros_like(graph.positions) if graph.field is None else graph.field[graph.batch]
-        energies = self.readout(self.body(graph, field)).squeeze(-1).to(torch.float64)
-        species = self.body.embedding.index(graph.species)
-        energies = energies + self.atomic_energies[species]  # type: ignore[index]
-        total = scatter(energies, graph.batch, graph.num_graphs)
-        if graph.field is None:
-            return total
-        features = self.body(graph, torch.zeros_like(field))
-        charges = self.charges(features).squeeze(-1)
-        charges = self.ionic[species] + torch.where(graph.pbc.any(1)[graph.batch], 0.0, charges)
-        induced = scatter(self._induced(features, species, field), graph.batch, graph.num_graphs)
-        return total - ((_moment(charges, graph) + 0.5 * induced) * graph.field).sum(1)
-
-    def _induced(self, features: Float[Tensor, "nodes dim"], species: Tensor, field: Float[Tensor, "nodes 3"]) -> Tensor:
-        """The dipoles (nodes, 3) of the atoms' own polarizabilities, in e·Å."""
-        values = self.polarizabilities(features).to(torch.float64)
-        values = torch.nn.functional.pad(values, (0, SYMMETRIC.irreps.dim - values.shape[1]))
-        tensors = SYMMETRIC.to_cartesian(values)
-        own = self.isotropic[species].to(torch.float64)[:, None] * field
-        return (own + (tensors @ field[:, :, None]).squeeze(-1)) / VOLUME
-
-
 MASSES = torch.from_numpy(atomic_masses)
-VOLUME = float(units.Hartree * units.Bohr)  # a polarizability in e·Å per V/Å times this is its volume in Å³
 TINY = 1e-12  # under the root of a length, whose slope at zero would be NaN
 
 
@@ -267,7 +205,4 @@ def _charge_dipole(charges: Float[Tensor, " nodes"], graph: Graph) -> Float[Tens
 
 def _moment(charges: Float[Tensor, " nodes"], graph: Graph) -> Float[Tensor, "graphs 3"]:
     """Charges times positions, after an equal part of what is missing to the total charge was added to each."""
-    charges = charges.to(torch.float64)
-    total = charges.new_zeros(graph.num_graphs) if graph.charge is None else graph.charge.to(torch.float64)
-    missing = (total - scatter(charges, graph.batch, graph.num_graphs)) / graph.nodes_per_graph().clamp(min=1)
-    return scatter((charges + missing[graph.batch])[:, None] * graph.positions, graph.batch, graph.num_graphs)
+    return scatter(neutralized(charges, graph)[:, None] * graph.positions, graph.batch, graph.num_graphs)

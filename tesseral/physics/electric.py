@@ -11,7 +11,8 @@ depends on the origin; see :func:`about`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 import torch
 from ase import units
@@ -19,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tesseral.graph import Graph
-from tesseral.physics.forces import EnergyFunction
+from tesseral.physics.forces import EnergyFunction, virial_per_volume
 
 # A polarizability in e·Å per V/Å times this is its volume α/4πε0 in Å³: e/(4πε0) in V·Å.
 VOLUME = float(units.Hartree * units.Bohr)
@@ -64,6 +65,65 @@ def born_charges(model: EnergyFunction, graph: Graph) -> Float[Tensor, "nodes 3 
     [1.0, -1.0]
     """
     return position_derivatives(lambda g: dipole(model, g, create_graph=True), graph)
+
+
+class Responses(NamedTuple):
+    """What an energy in a field says about a batch; None for what was not asked for.
+
+    Energy (graphs,) eV, forces (nodes, 3) eV/Å, stress (graphs, 3, 3) eV/Å³, dipole (graphs, 3) e·Å, polarizability
+    (graphs, 3, 3) Å³, Born charges (nodes, 3, 3) e with the displaced axis first.
+    """
+
+    energy: Float[Tensor, " graphs"]
+    forces: Float[Tensor, "nodes 3"]
+    stress: Float[Tensor, "graphs 3 3"] | None = None
+    dipole: Float[Tensor, "graphs 3"] | None = None
+    polarizability: Float[Tensor, "graphs 3 3"] | None = None
+    born_charges: Float[Tensor, "nodes 3 3"] | None = None
+
+
+RESPONSES = ("dipole", "polarizability", "born_charges")
+"""What :func:`energy_and_responses` gives besides energies, forces and stresses."""
+
+
+def reads_field(model: Any) -> bool:
+    """Whether the energy of a model, or of a term of a sum of models, depends on the electric field of the graph."""
+    return bool(getattr(model, "reads_field", False)) or any(reads_field(term) for term in getattr(model, "terms", ()))
+
+
+def energy_and_responses(
+    model: EnergyFunction, graph: Graph, wanted: Collection[str], *, stress: bool = False, create_graph: bool = False
+) -> Responses:
+    r"""Energies, forces and, as far as they are ``wanted`` (of ``RESPONSES``), the responses to the field of the graph.
+
+    One evaluation of the energy gives all: a backward pass the first derivatives, and one more for each axis of the field the
+    polarizability and the Born charges together. The dipole of something that repeats is NaN: it has no meaning there.
+
+    >>> found = energy_and_responses(_ions, _pair(), ["dipole", "born_charges"])
+    >>> found.dipole.tolist(), found.born_charges[:, 2, 2].tolist(), found.polarizability
+    ([[0.0, 0.0, -1.5]], [1.0, -1.0], None)
+    """
+    second = [name for name in ("polarizability", "born_charges") if name in wanted]
+    with torch.inference_mode(False), torch.enable_grad():
+        positions, field = graph.positions.detach().requires_grad_(), _field(graph)
+        placed, inputs = graph.replace(positions=positions, field=field), [positions, field]
+        if stress:
+            inputs.append(torch.zeros_like(graph.cell).requires_grad_())
+            placed = placed.strained(inputs[2])
+        energy = model(placed)
+        slopes = _slopes(energy, inputs, create_graph or bool(second))
+        moment, rows = -slopes[1], []
+        for axis in range(3) if second else ():
+            rows.append(_slopes(moment[:, axis], [field, positions], create_graph, keep=create_graph or axis < 2))
+    tension = virial_per_volume(slopes[2], graph) if stress else None
+    found = Responses(energy, -slopes[0], tension)
+    if "dipole" in wanted:
+        found = found._replace(dipole=torch.where(graph.pbc.any(1, keepdim=True), torch.nan, moment))
+    if "polarizability" in wanted:
+        found = found._replace(polarizability=VOLUME * torch.stack([row[0] for row in rows], dim=1))
+    if "born_charges" in wanted:
+        found = found._replace(born_charges=torch.stack([row[1] for row in rows], dim=2))
+    return found if create_graph else Responses(*(None if value is None else value.detach() for value in found))  # type: ignore[arg-type]
 
 
 def dielectric_tensor(model: EnergyFunction, graph: Graph) -> Float[Tensor, "graphs 3 3"]:
@@ -129,13 +189,16 @@ def _field(graph: Graph) -> Tensor:
 
 
 def _slope(values: Tensor, argument: Tensor, create_graph: bool, keep: bool = False) -> Tensor:
+    return _slopes(values, [argument], create_graph, keep)[0]
+
+
+def _slopes(values: Tensor, arguments: list[Tensor], create_graph: bool, keep: bool = False) -> tuple[Tensor, ...]:
     if not values.requires_grad:
-        return torch.zeros_like(argument)
-    (slope,) = torch.autograd.grad(
-        values.sum(), argument, create_graph=create_graph, retain_graph=create_graph or keep, allow_unused=True,
+        return tuple(torch.zeros_like(argument) for argument in arguments)
+    return torch.autograd.grad(
+        values.sum(), arguments, create_graph=create_graph, retain_graph=create_graph or keep, allow_unused=True,
         materialize_grads=True,
     )  # fmt: skip
-    return slope
 
 
 def _ions(graph: Graph) -> Tensor:

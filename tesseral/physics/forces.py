@@ -49,7 +49,7 @@ def energy_and_forces(model: EnergyFunction, graph: Graph, stress: bool = False,
     ([2.0], [[0.0, 0.0, 2.0], [0.0, 0.0, -2.0]])
     """
     energy, (slope, virial) = _gradients(model, graph, strained=stress, create_graph=create_graph)
-    tensor = None if virial is None else _per_volume(virial, graph)
+    tensor = None if virial is None else virial_per_volume(virial, graph)
     return Prediction(energy, -slope, tensor)
 
 
@@ -75,7 +75,7 @@ def stress(model: EnergyFunction, graph: Graph) -> Float[Tensor, "graphs 3 3"]:
         )
     _, (_, gradient) = _gradients(model, graph, strained=True, create_graph=False)
     assert gradient is not None
-    return _per_volume(gradient, graph)
+    return virial_per_volume(gradient, graph)
 
 
 def virial(model: EnergyFunction, graph: Graph) -> Float[Tensor, "graphs 3 3"]:
@@ -151,7 +151,8 @@ def _has_stress(graph: Graph) -> Tensor:
     return graph.pbc.any(1) & (graph.volume > 0)
 
 
-def _per_volume(gradient: Tensor, graph: Graph) -> Tensor:
+def virial_per_volume(gradient: Float[Tensor, "graphs 3 3"], graph: Graph) -> Float[Tensor, "graphs 3 3"]:
+    """The stress from the slope of the energy with strain; NaN for a structure without a volume."""
     # NaN, not zero: a stress that does not exist must not look like one that vanishes. No NaN enters gradients that way.
     defined = _has_stress(graph)
     volume = torch.where(defined, graph.volume, 1.0)

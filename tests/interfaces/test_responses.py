@@ -7,10 +7,9 @@ import torch
 
 from tesseral.data import embedded
 from tesseral.graph import build_graph
-from tesseral.interfaces.responses import COULOMB, load_responses, non_analytic
-from tesseral.models import NequIPSettings
-from tesseral.models.tensor import FieldEnergy
-from tesseral.models.tensor_files import load_field_energy, save_tensors
+from tesseral.interfaces.responses import COULOMB, load_field_energy, load_responses, non_analytic
+from tesseral.models import files
+from tesseral.models.field_energy import FieldEnergy, FieldEnergySettings
 from tesseral.nn.pair import ZBL
 from tesseral.physics import electric
 from tesseral.physics.force_constants import force_constants
@@ -26,7 +25,9 @@ def salt_of_carbon_and_oxygen():
 @pytest.fixture(scope="module")
 def ionic():
     torch.manual_seed(0)
-    settings = NequIPSettings(cutoff=2.0, layers=2, lmax=1, channels=4, radial_channels=8, species=(1, 6, 8), num_neighbors=3.0)
+    settings = FieldEnergySettings(
+        cutoff=2.0, layers=2, lmax=1, channels=4, radial_channels=8, species=(1, 6, 8), num_neighbors=3.0
+    )
     model = FieldEnergy(settings, backend="reference", dtype=torch.float64)
     with torch.no_grad():
         model.ionic.copy_(torch.tensor([0.0, 0.7, -0.9]))
@@ -56,16 +57,15 @@ def test_longitudinal_modes_rise_by_the_charges(ionic):
 
 
 def test_a_file_keeps_the_energy_in_a_field(ionic, tmp_path):
-    save_tensors(ionic, tmp_path / "field.safetensors", {"level_of_theory": "none"})
-    again, notes = load_field_energy(tmp_path / "field.safetensors", backend="reference")
+    files.save(ionic, tmp_path / "field.safetensors")
+    again = load_field_energy(tmp_path / "field.safetensors")
     graph = build_graph(salt_of_carbon_and_oxygen(), 2.0)
     torch.testing.assert_close(electric.born_charges(again, graph), electric.born_charges(ionic, graph))
-    assert notes == {"level_of_theory": "none"}
     responses = load_responses(tmp_path / "field.safetensors")
     molecule = build_graph(embedded.hessians()["trans"].atoms, 2.0)
     torch.testing.assert_close(responses.property("dipole", molecule), electric.dipole(ionic, molecule))
-    (tmp_path / "other").write_text("BORN")
-    with pytest.raises(ValueError, match="holds no energy"):
-        load_field_energy(tmp_path / "other")
+    files.save(ZBL(2.0, (6, 8)), tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="zbl, which reads no electric field"):
+        load_responses(tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="not trained on"):
         non_analytic(ionic, ase.build.bulk("NaCl", "rocksalt", a=5.6))

@@ -9,8 +9,7 @@ import torch
 
 from tesseral.data import embedded
 from tesseral.graph import build_graph
-from tesseral.models import NequIPSettings
-from tesseral.models.tensor import FieldEnergy
+from tesseral.models.field_energy import FieldEnergy, FieldEnergySettings
 from tesseral.physics import electric
 
 ALPHA = {1: 0.5, 17: 2.2}
@@ -111,7 +110,9 @@ def test_model_without_a_field():
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    settings = NequIPSettings(cutoff=2.0, layers=2, lmax=1, channels=4, radial_channels=8, species=(1, 6, 8), num_neighbors=3.0)
+    settings = FieldEnergySettings(
+        cutoff=2.0, layers=2, lmax=1, channels=4, radial_channels=8, species=(1, 6, 8), num_neighbors=3.0
+    )
     return FieldEnergy(settings, backend="reference", dtype=torch.float64)
 
 

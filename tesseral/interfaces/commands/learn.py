@@ -112,10 +112,10 @@ def predict(
     """Energies (eV), forces (eV/Å) and, for crystals, stress (eV/Å³) of structures, or tensors, written as extended XYZ."""
     from tesseral.interfaces.simulation import predict_file
     from tesseral.interfaces.tensors import predict_tensors
-    from tesseral.models.tensor_files import kind_of_tensors, load_tensor_model
+    from tesseral.models.tensor_files import holds_tensors, load_tensor_model
 
     check_outputs(output, model, frames, overwrite=overwrite)
-    if kind_of_tensors(model) == "heads":
+    if holds_tensors(model):
         predict_tensors(load_tensor_model(model, backend=backend)[0], frames, output)
         return
     potential, _ = load_model(model, precision, backend)
