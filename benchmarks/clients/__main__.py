@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small models, few rounds")
     parser.add_argument("--size", default="full", help="full, or for mace the published off23 and mp0, off23-64 and mp0-64")
     parser.add_argument("--numbers", action="store_true", help="no times")
+    parser.add_argument("--fused", action="store_true", help="with the client's switch for OpenEquivariance (nequip, mace)")
     parser.add_argument("--together", action="store_true", help="mace (0.4) and nequip (0.6) in one process, only numbers")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
@@ -37,22 +38,23 @@ def main() -> int:
         except FileNotFoundError as missing:
             print(f"{name}: left out. {missing}", flush=True)
             continue
-        worst = differences(name, python, "small" if options.size == "full" else options.size.removesuffix("-64"))
+        ours = "fused" if options.fused else "tesseral"
+        worst = differences(name, python, "small" if options.size == "full" else options.size.removesuffix("-64"), ours)
         print(f"{name}: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()), flush=True)
         failed |= not within(worst)
         if not options.numbers:
             size, rounds = ("small", 3) if options.quick else (options.size, options.rounds)
-            for case, row in times(name, python, size, options.threads, rounds).items():
+            for case, row in times(name, python, size, options.threads, rounds, ours).items():
                 print(json.dumps({"client": name, "case": case, **row}), flush=True)
     return int(failed)
 
 
-def differences(name: str, python: str, size: str = "small") -> dict[str, float]:
-    """The largest difference of each number between the sides, relative to its largest value."""
+def differences(name: str, python: str, size: str = "small", ours: str = "tesseral") -> dict[str, float]:
+    """The largest difference of each number between e3nn and ``ours``, relative to its largest value."""
     with tempfile.TemporaryDirectory() as folder:
-        for side in ("e3nn", "tesseral", "e3nn"):  # e3nn once more: now it finds tesseral's weights
+        for side in ("e3nn", ours, "e3nn"):  # e3nn once more: now it finds tesseral's weights
             _run(python, name, side, CLIENTS[name].convention, folder, size)
-        first, second = (dict(np.load(Path(folder) / f"numbers_of_{side}.npz")) for side in ("e3nn", "tesseral"))
+        first, second = (dict(np.load(Path(folder) / f"numbers_of_{side}.npz")) for side in ("e3nn", ours))
     found = {}
     for key, reference in first.items():
         against = first[key.replace("loaded", "random")] if key.startswith("loaded") else reference
@@ -97,12 +99,12 @@ def within(worst: dict[str, float]) -> bool:
     return all(value <= (1e-8 if key == "step_weights" else 1e-10) for key, value in worst.items())
 
 
-def times(name: str, python: str, size: str, threads: int, rounds: int) -> dict[str, dict]:
+def times(name: str, python: str, size: str, threads: int, rounds: int, ours: str = "tesseral") -> dict[str, dict]:
     """Milliseconds a case on e3nn, on tesseral, and with e3nn's calls nearly free; speed-up, ceiling, and the share reached."""
     workers: list[Worker] = []
     os.environ.update(_environment(threads))
     try:
-        for side in ("tesseral", "e3nn", "free"):
+        for side in (ours, "e3nn", "free"):
             workers.append(Worker(side, [python, WORKER, name, side, "time", size, CLIENTS[name].convention, "."], threads))
         table = {}
         for case in ("train", "evaluate"):

@@ -1,5 +1,8 @@
 """One side of a client, run by its interpreter: ``worker.py CLIENT SIDE numbers|time SIZE CONVENTION FOLDER``.
 
+SIDE is e3nn, tesseral, *fused* (tesseral, and the client told to use OpenEquivariance's convolutions, which tesseral gives) or
+*free* (e3nn's calls made nearly free).
+
 CLIENT may be several, ``mace,nequip``, with CONVENTION ``mace=0.4,nequip=0.6``: then all live in one process, before any
 computes.
 
@@ -25,7 +28,7 @@ warnings.filterwarnings("ignore")
 
 def main() -> None:
     client, side, task, size, convention, folder = sys.argv[1:7]
-    if side == "tesseral":
+    if side in ("tesseral", "fused"):
         from tesseral.interfaces.e3nn import install
 
         install(dict(pair.split("=") for pair in convention.split(",")) if "=" in convention else convention)
@@ -35,7 +38,7 @@ def main() -> None:
         make_free()
     modules = {name: importlib.import_module(f"benchmarks.clients.problems.{name}") for name in client.split(",")}
     if task == "time":
-        return measure(modules[client], size)
+        return measure(modules[client], size, side)
     torch.set_default_dtype(torch.float64)
     for name, module in modules.items():
         place = Path(folder) if len(modules) == 1 else Path(folder) / name
@@ -45,30 +48,37 @@ def main() -> None:
 
 def numbers(module, size: str, side: str, folder: Path) -> None:
     """Write the numbers of this side, and those of the other side's weights where they are there already."""
-    from_other = folder / f"weights_of_{'e3nn' if side == 'tesseral' else 'tesseral'}.pt"
-    problem = module.problem(size, torch.float64, seed=1)
+    own = folder / f"weights_of_{side}.pt"
+    of_other = [path for path in folder.glob("weights_of_*.pt") if path != own]
+    problem = module.problem(size, torch.float64, seed=1, **_options(side))
     results = {f"random_{k}": v for k, v in problem.evaluate().items()}
     results["random_weights"] = _flat(problem.model)
-    torch.save(problem.model.state_dict(), folder / f"weights_of_{side}.pt")
+    torch.save(problem.model.state_dict(), own)
     problem.step()
     results["step_weights"] = _flat(problem.model)
-    if from_other.exists():
-        other = module.problem(size, torch.float64, seed=2)
-        other.model.load_state_dict(torch.load(from_other, weights_only=True), strict=True)
+    for path in of_other:
+        other = module.problem(size, torch.float64, seed=2, **_options(side))
+        # OpenEquivariance's layers have no buffers
+        strict = "fused" not in (side, path.stem.removeprefix("weights_of_"))
+        other.model.load_state_dict(torch.load(path, weights_only=True), strict=strict)
         results |= {f"loaded_{k}": v for k, v in other.evaluate().items()}
     np.savez(folder / f"numbers_of_{side}.npz", **results)
 
 
-def measure(module, size: str) -> None:
+def measure(module, size: str, side: str) -> None:
     """Serve the two cases."""
     from benchmarks.interleave import serve
 
     start = time.perf_counter()
-    problem = module.problem(size, torch.float32, seed=1)
+    problem = module.problem(size, torch.float32, seed=1, **_options(side))
     built = time.perf_counter() - start
     cases = {"train": problem.step, "evaluate": problem.evaluate}
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     serve(cases, {"build_s": built, **problem.description}, warm_up=2, clock=clock)
+
+
+def _options(side: str) -> dict[str, bool]:
+    return {"fused": True} if side == "fused" else {}
 
 
 def _flat(model: torch.nn.Module) -> np.ndarray:

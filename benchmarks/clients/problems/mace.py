@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from e3nn import o3
 from mace import data, modules, tools
+from mace.modules.wrapper_ops import OEQConfig
 from mace.tools import torch_geometric
 
 from benchmarks.clients.problems import Problem, crystal
@@ -22,8 +23,8 @@ SIZES = {  # repeats of the cell, irreps, cutoff, radial functions, elements; th
 }
 
 
-def problem(size: str, dtype: torch.dtype, seed: int) -> Problem:
-    """The problem of a size."""
+def problem(size: str, dtype: torch.dtype, seed: int, fused: bool = False) -> Problem:
+    """The problem of a size; ``fused`` with OpenEquivariance's convolutions."""
     repeat, hidden, cutoff, radial, elements = SIZES[size]
     torch.set_default_dtype(dtype)
     inputs = inputs_of(repeat, cutoff, elements)
@@ -47,6 +48,7 @@ def problem(size: str, dtype: torch.dtype, seed: int) -> Problem:
         atomic_numbers=elements,
         correlation=3,
         radial_type="bessel",
+        oeq_config=OEQConfig(enabled=True, optimize_all=True, conv_fusion="atomic") if fused else None,
     )
     return of_model(model, inputs)
 

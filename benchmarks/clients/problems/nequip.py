@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
-from nequip.model import NequIPGNNModel
+from nequip.model import NequIPGNNModel, modify
 from nequip.utils.global_state import set_global_state
 
 from benchmarks.clients.problems import Problem, crystal
@@ -32,12 +32,13 @@ def build(inputs: dict, layers: int, channels: int, lmax: int, dtype: torch.dtyp
     )  # fmt: skip
 
 
-def problem(size: str, dtype: torch.dtype, seed: int) -> Problem:
-    """The problem of a size."""
+def problem(size: str, dtype: torch.dtype, seed: int, fused: bool = False) -> Problem:
+    """The problem of a size; ``fused`` with the modifier that asks for OpenEquivariance's convolutions."""
     set_global_state()
     repeat, layers, channels, lmax = SIZES[size]
     inputs = inputs_of(repeat)
-    return of_model(build(inputs, layers, channels, lmax, dtype, seed), inputs)
+    model = build(inputs, layers, channels, lmax, dtype, seed)
+    return of_model(modify(model, [{"modifier": "enable_OpenEquivariance"}]) if fused else model, inputs)
 
 
 def of_model(model, inputs: dict) -> Problem:

@@ -1,4 +1,7 @@
-"""``import e3nn`` means tesseral: an importer that answers for the name e3nn and everything below it."""
+"""``import e3nn`` means tesseral: an importer that answers for the name e3nn and everything below it.
+
+It answers for ``openequivariance``, too, where that is not installed, so that programs which know it can use it.
+"""
 
 import importlib
 import importlib.abc
@@ -10,6 +13,7 @@ from types import ModuleType
 from tesseral.interfaces.e3nn import _convention
 
 OURS = "tesseral.interfaces.e3nn"
+_NAMES = {"e3nn": OURS, "openequivariance": "tesseral.interfaces.openequivariance"}
 
 
 def install(convention: str | Mapping[str, str] = "0.6") -> None:
@@ -28,19 +32,23 @@ def install(convention: str | Mapping[str, str] = "0.6") -> None:
         )
     _convention.choose(conventions)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+        installed = importlib.util.find_spec("openequivariance") is not None
+        sys.meta_path.insert(0, _Finder({"e3nn"} if installed else set(_NAMES)))
     importlib.import_module("e3nn")
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds ``e3nn.X`` as ``tesseral.interfaces.e3nn.X``: the same module object under both names."""
 
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != "e3nn" and not fullname.startswith("e3nn."):
+        if fullname.partition(".")[0] not in self.names:
             return None
-        ours = importlib.util.find_spec(OURS + fullname.removeprefix("e3nn"))
+        ours = importlib.util.find_spec(_ours(fullname))
         if ours is None:
             return None
         spec = importlib.machinery.ModuleSpec(
@@ -51,7 +59,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return spec
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        module = importlib.import_module(OURS + spec.name.removeprefix("e3nn"))
+        module = importlib.import_module(_ours(spec.name))
         self._specs = getattr(self, "_specs", {})
         self._specs[spec.name] = module.__spec__
         return module
@@ -60,3 +68,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Nothing to run; the module gets back the spec by which it was loaded."""
         assert module.__spec__ is not None
         module.__spec__ = self._specs.pop(module.__spec__.name)
+
+
+def _ours(name: str) -> str:
+    package, _, rest = name.partition(".")
+    return f"{_NAMES[package]}.{rest}".rstrip(".")
