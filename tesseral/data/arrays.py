@@ -65,7 +65,7 @@ def images_of_npz(file: Path, units: Units) -> Iterator[ase.Atoms]:
         yield image
 
 
-PER_ATOM = {"forces", "F", "force", "charges", "magmoms", "gradients", "gradient"}
+PER_ATOM = {"forces", "F", "force", "charges", "magmoms", "gradients", "gradient", "born_charges"}
 """Names that mean a row for each atom in structures of three atoms, where the shape does not tell."""
 
 

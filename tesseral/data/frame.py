@@ -25,6 +25,7 @@ LABEL_SHAPES = {
     "stress": (3, 3),
     "dipole": (3,),
     "polarizability": (3, 3),
+    "born_charges": (3, 3),
     "charges": (),
     "magmoms": (),
 }
@@ -35,7 +36,8 @@ class Frame:
     """A structure with what is known about it.
 
     Positions and cell in Å, energies in eV, forces in eV/Å, stress in eV/Å³ (positive under tension), dipoles in e·Å,
-    polarizabilities in Å³ (the volume α/4πε₀), fields in V/Å. ``keys`` are all keys that the file had for this frame.
+    polarizabilities in Å³ (the volume α/4πε₀), Born charges in e with the displaced axis first, fields in V/Å. ``keys`` are all
+    keys that the file had for this frame.
 
     >>> frame = Frame(positions=np.zeros((1, 3)), numbers=np.array([2]), labels={"energy": np.array(-78.8)})
     >>> frame
@@ -128,6 +130,8 @@ class Frame:
             if value is not None
         }
         atoms.info |= {name: value for name, value in self.labels.items() if name not in results and name not in NODE_LABELS}
+        if "born_charges" in self.labels:
+            atoms.arrays["born_charges"] = self.labels["born_charges"].reshape(len(self), -1)
         return atoms
 
     def digest(self) -> bytes:
@@ -171,7 +175,9 @@ def frame_from_atoms(
         if key not in found or found[key] is None:
             continue
         value = _numeric(found[key], key, place) * units.factor(name)
-        if name in ("stress", "virial", "polarizability"):
+        if name == "born_charges":
+            value = _born_charges(value, len(atoms), units)
+        if name in ("stress", "virial", "polarizability", "dielectric"):
             matrix = symmetric_matrix(value, units.voigt)
             value = value if matrix is None else matrix
         if name == "energy" and value.size == 1:
@@ -185,6 +191,10 @@ def frame_from_atoms(
             if volume < 1e-6:
                 raise DataError(f"{place}: the key {key!r} holds a virial, but the cell has no volume to turn it into a stress")
             name, value = "stress", value / volume * (-1.0 if units.virial_sign == "compression" else 1.0)
+        if name == "dielectric":
+            if "polarizability" in labels:
+                continue
+            name, value = "polarizability", _polarizability(value, cell, atoms.pbc, key, place)
         labels[name] = np.asarray(value)
 
     def number(name: str, default: float | None) -> float | None:
@@ -218,6 +228,25 @@ def frame_from_atoms(
         index=index,
         keys=tuple(sorted(found)),
     )
+
+
+def _born_charges(value: np.ndarray, nodes: int, units: Units) -> np.ndarray:
+    """One matrix for each atom, the displaced axis first; as it is where it has another size."""
+    if value.size != 9 * nodes:
+        return value
+    matrices = value.reshape(nodes, 3, 3)
+    return matrices if units.born_axes == "displacement field" else np.ascontiguousarray(matrices.transpose(0, 2, 1))
+
+
+def _polarizability(dielectric: np.ndarray, cell: np.ndarray, pbc: np.ndarray, key: str, place: str) -> np.ndarray:
+    """The polarizability of a cell in Å³ from its dielectric tensor."""
+    volume = abs(np.linalg.det(cell))
+    if volume < 1e-6 or not pbc.all() or dielectric.shape != (3, 3):
+        raise DataError(
+            f"{place}: the key {key!r} holds a dielectric tensor, which is 3x3 and belongs to a crystal; set pbc and cell, or "
+            "remove the key"
+        )
+    return volume * (dielectric - np.eye(3)) / (4 * np.pi)
 
 
 def _available(atoms: ase.Atoms) -> dict[str, Any]:

@@ -26,6 +26,12 @@ class Keys(pydantic.BaseModel):
     virial: str | None = pydantic.Field(default=None, description="virial of a periodic frame, turned into a stress")
     dipole: str | None = pydantic.Field(default="dipole", description="dipole moment of a frame")
     polarizability: str | None = pydantic.Field(default="polarizability", description="polarizability of a frame, 3x3")
+    dielectric: str | None = pydantic.Field(
+        default=None, description="electronic dielectric tensor of a crystal, 3x3, turned into a polarizability"
+    )
+    born_charges: str | None = pydantic.Field(
+        default="born_charges", description="Born effective charges (atomic polar tensors), 9 numbers or 3x3 of each atom, in e"
+    )
     charges: str | None = pydantic.Field(default=None, description="partial charges of the atoms, in e")
     magmoms: str | None = pydantic.Field(default=None, description="magnetic moments of the atoms, in Bohr magnetons")
     charge: str | None = pydantic.Field(default="charge", description="total charge of a frame, in e")
@@ -50,7 +56,10 @@ class Keys(pydantic.BaseModel):
         return {name: key for name, key in self.labels().items() if name in self.extra or key != defaults[name]}
 
 
-LABELS = ("energy", "forces", "stress", "virial", "dipole", "polarizability", "charges", "magmoms")
+LABELS = ("energy", "forces", "stress", "virial", "dipole", "polarizability", "dielectric", "born_charges", "charges", "magmoms")
+
+# Labels under which others are kept once they are read.
+BECOMES = {"virial": "stress", "dielectric": "polarizability"}
 
 # Where other programs and data sets keep the same thing; the doctor suggests these when a key is absent.
 SYNONYMS = {
@@ -71,6 +80,8 @@ SYNONYMS = {
     "virial": ("virial", "virials", "REF_virials", "REF_virial", "dft_virial", "stress"),
     "dipole": ("dipole", "REF_dipole", "mu", "dipole_moment", "dft_dipole"),
     "polarizability": ("polarizability", "REF_polarizability", "alpha"),
+    "dielectric": ("dielectric", "dielectric_tensor", "epsilon_inf", "REF_dielectric"),
+    "born_charges": ("born_charges", "born_effective_charges", "becs", "bec", "REF_becs", "atomic_polar_tensors", "apt"),
     "charges": ("charges", "REF_charges", "initial_charges", "partial_charges", "hirshfeld_charges"),
     "magmoms": ("magmoms", "REF_magmoms", "initial_magmoms", "magnetic_moments"),
 }

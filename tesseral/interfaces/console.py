@@ -60,6 +60,9 @@ COLUMNS = (
     ("forces_mae", "F MAE", "meV/Å"),
     ("share", "F RMSE", "% of RMS"),
     ("stress_rmse", "S RMSE", "meV/Å³"),
+    ("dipole_rmse", "μ RMSE", "e·Å"),
+    ("polarizability_rmse", "α RMSE", "Å³"),
+    ("born_charges_rmse", "Z* RMSE", "e"),
 )
 
 

@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from tesseral.data import DataError, Frames, Keys, Units, read_frames
 from tesseral.data.doctor import Complaint, DoctorSettings, examine
 from tesseral.data.doctor.labels import Presence
+from tesseral.train.losses import QUANTITIES
 from tesseral.train.settings_file import SettingsError, parse_yaml, validate
 
 
@@ -24,7 +25,7 @@ def read_labelled(path: Path | Sequence[Path], keys: str = "{}", units: str = "{
 
 def require_labels(frames: Frames, keys: str = "{}") -> None:
     """``DataError`` for frames among which nothing can be compared with a prediction; it names the keys that were found."""
-    if any({"energy", "forces", "stress"} & frame.labels.keys() for frame in frames):
+    if any(set(QUANTITIES) & frame.labels.keys() for frame in frames):
         return
     presence = Presence(DoctorSettings(keys=validate(Keys, _mapping(keys, "--keys"), "--keys"), required=("energy", "forces")))
     for frame in frames:

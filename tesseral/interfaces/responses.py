@@ -1,4 +1,4 @@
-"""What spectra and phonons take from models that say how a structure answers to an electric field.
+"""Models that say how a structure answers to an electric field: where their training starts, what spectra and phonons take.
 
 Two kinds: a :class:`~tesseral.models.tensor.TensorModel`, whose dipole and polarizability are heads, and a
 :class:`~tesseral.models.field_energy.FieldEnergy`, whose responses are derivatives of its energy.
@@ -15,11 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tesseral.data import Frames
+from tesseral.data.doctor import Complaint
 from tesseral.graph import Graph, build_graph
-from tesseral.models import files
+from tesseral.models import FieldEnergy, files
 from tesseral.models.tensor import TensorModel
 from tesseral.models.tensor_files import holds_tensors, load_tensor_model
 from tesseral.physics.electric import born_charges, charge_sum_error, dielectric_tensor, dipole, polarizability, reads_field
+from tesseral.train.losses import QUANTITIES
+from tesseral.train.settings import LossSettings
 
 COULOMB = 14.399645  # e²/4πε0 in eV Å, phonopy's "factor" of the non-analytic correction
 
@@ -51,6 +55,42 @@ def load_field_energy(path: Path) -> Any:
             "model.name=field_energy, or tensors with `tesseral tensors`"
         )
     return model
+
+
+def unweighted_labels(frames: Frames, loss: LossSettings) -> list[Complaint]:
+    """A note for each label of the frames that has no weight in the loss."""
+    notes = []
+    for name in QUANTITIES:
+        count = sum(name in frame.labels for frame in frames)
+        if count and getattr(loss, name).weight == 0:
+            sentence = (
+                f"{count} of {len(frames)} training frames have {name}, but loss.{name}.weight is 0: errors are reported, and "
+                f"nothing is learned from it; set loss.{name}.weight, or data.keys.{name}=null not to read it"
+            )
+            notes.append(Complaint("note", "unweighted-label", sentence))
+    return notes
+
+
+def start_responses(model: FieldEnergy, frames: Frames) -> None:
+    """Charges and polarizabilities of the species where training starts: what explains the isotropic parts of the labels best."""
+    one_hot = [(frame, frame.numbers[:, None] == np.array(model.species)) for frame in frames]
+    born = [(hot.astype(float), _third(frame.labels["born_charges"])) for frame, hot in one_hot if "born_charges" in frame.labels]
+    alpha = [
+        (hot.sum(0, keepdims=True).astype(float), _third(frame.labels["polarizability"])[None])
+        for frame, hot in one_hot
+        if "polarizability" in frame.labels
+    ]
+    with torch.no_grad():
+        for pairs, parameter in ((born, model.ionic), (alpha, model.isotropic)):
+            if pairs:
+                counts, values = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+                known = np.isfinite(values)
+                if known.any():
+                    parameter.copy_(torch.from_numpy(np.linalg.lstsq(counts[known], values[known], rcond=1e-6)[0]))
+
+
+def _third(tensors: np.ndarray) -> np.ndarray:
+    return np.trace(tensors, axis1=-2, axis2=-1) / 3
 
 
 def non_analytic(model: Any, crystal: ase.Atoms) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from tesseral.interfaces.uncertainty import Watch
 from tesseral.kernels.inventory import describe
 from tesseral.models import build, cast, files, parse_settings
 from tesseral.physics.dynamics import Settings, run
+from tesseral.physics.electric import RESPONSES
 from tesseral.physics.relaxation import relax
 from tesseral.physics.selftest import Check, selftest
 from tesseral.physics.uncertainty import LastLayer
@@ -85,10 +86,12 @@ def read_structure(path: Path) -> ase.Atoms:
 
 
 def predict_file(model: torch.nn.Module, path: Path, output: Path) -> None:
-    """Energies, forces and stresses of the structures of ``path`` as extended XYZ in ``output``."""
+    """Energies, forces, stresses and responses to a field of the structures of ``path`` as extended XYZ in ``output``."""
     structures = read_structures(path)
     bare = [ase.Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in structures]
-    predictions = evaluate_frames(model, frames_from_atoms(bare, file=str(path)), model.cutoff, stress=None, show_progress=True)  # type: ignore[arg-type]
+    predictions = evaluate_frames(
+        model, frames_from_atoms(bare, file=str(path)), model.cutoff, responses=RESPONSES, show_progress=True
+    )  # type: ignore[arg-type]
     for index, (atoms, original) in enumerate(zip(bare, structures, strict=True)):
         results: dict[str, Any] = {
             "energy": float(predictions.energy[index]),
@@ -97,6 +100,11 @@ def predict_file(model: torch.nn.Module, path: Path, output: Path) -> None:
         if atoms.pbc.any() and atoms.cell.rank == 3:
             results["stress"] = predictions.stress[index]
         atoms.info = {key: value for key, value in original.info.items() if isinstance(value, str | int | float)}
+        for name, (values, _) in predictions.responses.items():
+            if name == "born_charges":
+                atoms.arrays[name] = values[predictions.frame == index].reshape(len(atoms), 9)
+            elif np.isfinite(values[index]).all():
+                atoms.info[name] = values[index]
         atoms.calc = SinglePointCalculator(atoms, **results)
     text = io.StringIO()
     ase.io.write(text, bare, format="extxyz")

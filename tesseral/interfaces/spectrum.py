@@ -26,7 +26,7 @@ from tesseral.interfaces.simulation import check_species, fingerprint, progress_
 from tesseral.interfaces.spectrum_figures import activity, lines_figure, trajectory_figure
 from tesseral.interfaces.trajectory_spectrum import TrajectorySpectrum, trajectory_spectrum
 from tesseral.models.tensor import TensorModel
-from tesseral.physics.electric import position_derivatives
+from tesseral.physics.electric import position_derivatives, reads_field
 from tesseral.physics.forces import energy_and_forces
 from tesseral.physics.hessian import hessian, rotation_rule_error, sum_rule_error
 from tesseral.physics.normal_modes import NormalMode, NormalModes, normal_modes, symmetry_of
@@ -70,7 +70,8 @@ def spectrum(
     """The normal modes and the spectra of the molecule in the last frame of ``structure``, written into ``folder``.
 
     Relaxes it, puts it onto its point group (to the ``tolerance`` in Å), and takes the exact Hessian there. Irreps and
-    activities need nothing else; intensities come from ``tensors``, a model of "dipole" and "polarizability". Lines get a
+    activities need nothing else; intensities come from ``tensors``, a model of "dipole" and "polarizability", or from ``model``
+    itself where it reads a field. Lines get a
     ``width`` in 1/cm. ``resume`` takes the molecule and its Hessian from an earlier run of this model. Raises ``ValueError``
     and its kin with a sentence for whatever a user can mend.
     """
@@ -78,6 +79,8 @@ def spectrum(
     atoms = read_structure(structure)
     check_species(model, atoms, structure)
     _check(atoms, structure, fmax, width, tolerance)
+    if tensors is None and reads_field(model):
+        tensors = FieldResponses(model)
     if tensors is not None:
         _check_tensors(tensors, atoms)
     if resume and overwrite:
@@ -128,6 +131,8 @@ def spectrum_file(
         heads = load_responses(tensors)
     if (trajectory is None) != (interval is None):
         raise ValueError("--trajectory and --interval go together: a trajectory, and the time in fs between its frames")
+    elif reads_field(model):
+        heads = FieldResponses(model)
     moved = None if trajectory is None or interval is None else trajectory_spectrum(trajectory, interval, heads)
     return spectrum(model, structure, folder, tensors=heads, trajectory=moved, **options)
 

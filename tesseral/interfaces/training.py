@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,15 @@ from tesseral.interfaces.hessian_files import read_hessians
 from tesseral.interfaces.labelled import examine_files as examine_files
 from tesseral.interfaces.labelled import read_labelled as read_labelled
 from tesseral.interfaces.labelled import require_labels as require_labels
+from tesseral.interfaces.responses import start_responses, unweighted_labels
 from tesseral.interfaces.training_data import Data as Data
 from tesseral.interfaces.training_data import check_folder, examine_data, read_data
 from tesseral.interfaces.training_settings import TrainingSettings as TrainingSettings
 from tesseral.interfaces.uncertainty import assess_samples, calibrate_frames
-from tesseral.models import Denoiser, build, cast, files
+from tesseral.models import Denoiser, FieldEnergy, build, cast, files
 from tesseral.models.dens import Denoisable
 from tesseral.models.files import Metadata
+from tesseral.physics.electric import reads_field
 from tesseral.physics.forces import energy_and_forces
 from tesseral.physics.precision import BFloat16Products, dtype_of
 from tesseral.physics.selftest import Check, selftest
@@ -39,9 +41,11 @@ from tesseral.train.energies import EnergyTask
 from tesseral.train.figures import calibration
 from tesseral.train.finetune import merge_corrections
 from tesseral.train.loop import FitResult, TrainingError, fit
+from tesseral.train.losses import QUANTITIES
 from tesseral.train.prediction import Predictions, evaluate, tables
 from tesseral.train.replay import Replaying, Together
 from tesseral.train.report import Movie, Report, installed_versions, write_report
+from tesseral.train.responses import ResponseTask
 from tesseral.train.settings_file import SettingsError, commented_yaml
 
 MODEL, METRICS, REPORT, SETTINGS, SPLIT = "model.safetensors", "metrics.json", "report.html", "settings.yaml", "split.json"
@@ -89,7 +93,7 @@ def train(
     for note in statistics.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if settings.start_from is None:
-        model = _new_model(settings, statistics, backend)
+        model = _new_model(settings, data.training, statistics, backend)
     else:
         model = prepare(settings, data.training, statistics, backend, console)
     if settings.denoising is not None:
@@ -130,6 +134,7 @@ def _fit(
         training = Together(training, Graphs(replayed, cutoff), settings.replay.weight)
     function = energy_and_forces if settings.denoising is None else denoised_prediction
     energy = BFloat16Products if settings.precision == "bf16-products" else None
+    energies = EnergyTask(settings, function, read_hessians(settings.data.hessians, cutoff), energy)
     return fit(
         model,
         training,
@@ -140,7 +145,7 @@ def _fit(
         overwrite=overwrite,
         metadata={"settings": settings.model_dump(mode="json")},
         started=started,
-        task=EnergyTask(settings, function, read_hessians(settings.data.hessians, cutoff), energy),
+        task=ResponseTask(energies) if reads_field(model) else energies,
     )
 
 
@@ -214,12 +219,15 @@ def _write(
 
 
 def evaluate_frames(
-    model: torch.nn.Module, frames: Frames, cutoff: float, *, stress: bool | None = None, show_progress: bool = False
-) -> Predictions:
+    model: torch.nn.Module, frames: Frames, cutoff: float, *, stress: bool | None = None,
+    responses: Collection[str] | None = None, show_progress: bool = False,
+) -> Predictions:  # fmt: skip
     """Predictions of a model for frames beside their labels; ``DataError`` for an element that the model does not know."""
     check_elements(model, frames)
     kinds = [frame.config_type for frame in frames]
-    return evaluate(model, Graphs(frames, cutoff), config_types=kinds, stress=stress, show_progress=show_progress)
+    return evaluate(
+        model, Graphs(frames, cutoff), config_types=kinds, stress=stress, responses=responses, show_progress=show_progress
+    )
 
 
 def check_elements(model: torch.nn.Module, frames: Frames) -> None:
@@ -233,11 +241,13 @@ def check_elements(model: torch.nn.Module, frames: Frames) -> None:
 
 
 def _examine(settings: TrainingSettings, data: Data, console: Console) -> list[Complaint]:
-    required = tuple(name for name in ("energy", "forces", "stress") if getattr(settings.loss, name).weight > 0)
+    required = tuple(name for name in QUANTITIES if getattr(settings.loss, name).weight > 0)
     alone = {} if data.isolated is None else isolated_energies(data.isolated)
     known = {chemical_symbols[z]: energy for z, energy in alone.items()}
     told = DoctorSettings(keys=settings.data.keys, cutoff=settings.model.cutoff, required=required, atomic_energies=known)
     complaints = examine_data(data, told)
+    if settings.model.name == "field_energy":
+        complaints += unweighted_labels(data.training, settings.loss)
     say_complaints(console, complaints)
     fatal = [complaint for complaint in complaints if complaint.severity == "error"]
     if fatal:
@@ -250,7 +260,7 @@ def _examine(settings: TrainingSettings, data: Data, console: Console) -> list[C
     return complaints
 
 
-def _new_model(settings: TrainingSettings, statistics: Statistics, backend: str) -> torch.nn.Module:
+def _new_model(settings: TrainingSettings, training: Frames, statistics: Statistics, backend: str) -> torch.nn.Module:
     torch.manual_seed(settings.seed)
     filled: dict[str, Any] = {}
     if not settings.model.species:
@@ -268,7 +278,10 @@ def _new_model(settings: TrainingSettings, statistics: Statistics, backend: str)
     scales = {z: statistics.force_rms_by_species.get(z, scale) or scale for z in species}
     energies = {z: statistics.atomic_energies.get(z, 0.0) for z in species}
     chosen = settings.model.model_copy(update=filled)
-    return build(chosen, atomic_energies=energies, scales=scales, backend=backend, dtype=dtype_of(settings.precision))
+    model = build(chosen, atomic_energies=energies, scales=scales, backend=backend, dtype=dtype_of(settings.precision))
+    if isinstance(model, FieldEnergy):
+        start_responses(model, training)
+    return model
 
 
 def _denoiser(settings: TrainingSettings, model: torch.nn.Module, statistics: Statistics) -> Denoiser:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tesseral.models import DenoisingSettings, ModelSettings, files, parse_settings
+from tesseral.physics.electric import RESPONSES
 from tesseral.train.settings import File, Settings
 from tesseral.train.settings_file import SettingsError, read_settings
 
@@ -20,6 +21,26 @@ class TrainingSettings(Settings[ModelSettings]):
         description="displace some atoms and learn by how much, beside the rest (DeNS; docs/so2.md); equiformer_v2, nequip: {} "
         "for the published numbers; keys: " + ", ".join(DenoisingSettings.model_fields),
     )
+
+    @model_validator(mode="after")
+    def _responds(self) -> TrainingSettings:
+        weighed = [name for name in RESPONSES if getattr(self.loss, name).weight > 0]
+        if self.model.name != "field_energy":
+            if weighed:
+                raise ValueError(
+                    f"loss.{weighed[0]}.weight is {getattr(self.loss, weighed[0]).weight}, but a {self.model.name} reads no "
+                    "electric field: set model.name=field_energy, or train heads for tensors with `tesseral tensors`"
+                )
+            return self
+        if not weighed and self.start_from is None:
+            raise ValueError(
+                "model.name=field_energy learns responses to a field, but the weights of all of them are 0: set "
+                "loss.dipole.weight, loss.polarizability.weight or loss.born_charges.weight, or model.name=nequip"
+            )
+        for what, given in {"compile=true": self.compile, "replay": self.replay is not None}.items():
+            if given:
+                raise ValueError(f"model.name=field_energy is trained uncompiled, with one head: leave {what} out")
+        return self
 
     @model_validator(mode="after")
     def _denoises(self) -> TrainingSettings:

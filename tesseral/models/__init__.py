@@ -36,7 +36,8 @@ from tesseral.models.dens import Denoiser as Denoiser
 from tesseral.models.dens import DenoisingSettings as DenoisingSettings
 from tesseral.models.egnn import EGNN, EGNNSettings
 from tesseral.models.equiformer_v2 import EquiformerV2, EquiformerV2Settings
-from tesseral.models.field_energy import FieldEnergy, FieldEnergySettings
+from tesseral.models.field_energy import FieldEnergy as FieldEnergy
+from tesseral.models.field_energy import FieldEnergySettings as FieldEnergySettings
 from tesseral.models.l1net import L1Net as L1Net
 from tesseral.models.l1net import L1NetSettings as L1NetSettings
 from tesseral.models.mace import MACE, MACESettings

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tesseral.train.checkpoints import CheckpointError
+from tesseral.train.losses import QUANTITIES
 from tesseral.train.prediction import Graphs
 from tesseral.train.settings import FitSettings, RunSettings
 
@@ -37,11 +38,9 @@ def check_labels(frames: Graphs, settings: FitSettings) -> None:
     """The frames must carry every label that the loss weighs, in finite numbers."""
     if len(frames) == 0:
         raise TrainingError("there are no training frames")
-    wanted = [name for name in ("energy", "forces", "stress") if getattr(settings.loss, name).weight > 0]
+    wanted = [name for name in QUANTITIES if getattr(settings.loss, name).weight > 0]
     if not wanted:
-        raise TrainingError(
-            "every weight of the loss is 0; give loss.energy.weight, loss.forces.weight or loss.stress.weight a value"
-        )
+        raise TrainingError("every weight of the loss is 0; give loss.energy.weight, loss.forces.weight or another a value")
     if not isinstance(frames, list):
         return
     for name in wanted:

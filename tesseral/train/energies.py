@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tesseral.graph import Graph
+from tesseral.physics.electric import Responses
 from tesseral.physics.forces import EnergyFunction, Prediction, energy_and_forces
 from tesseral.train.admission import TrainingError, check_labels
 from tesseral.train.hessians import HessianFrame, drawn, hessian_loss
@@ -52,19 +53,20 @@ class EnergyTask:
         stress = "stress" in graph.labels and (self.loss.stress.weight > 0 or not create_graph)
         forces = "forces" in graph.labels and (self.loss.forces.weight > 0 or not create_graph)
         if not (forces or stress):
-            return EnergyOnly(self._energy(model)(graph))
+            return EnergyOnly(self.energy_of(model)(graph))
         if create_graph and self.settings.compile:
             from tesseral.train.compiled import CompiledPrediction  # brings the tracers, which take long to import
 
             if stress not in self.compiled:
                 self.compiled[stress] = CompiledPrediction(model, stress)
             return self.compiled[stress](graph)
-        return self.function(self._energy(model), graph, stress=stress, create_graph=create_graph)
+        return self.function(self.energy_of(model), graph, stress=stress, create_graph=create_graph)
 
-    def _energy(self, model: torch.nn.Module) -> EnergyFunction:
+    def energy_of(self, model: torch.nn.Module) -> EnergyFunction:
+        """The function whose derivatives are learned."""
         return model if self.energy is None else self.energy(model)
 
-    def loss_sums(self, prediction: Prediction | EnergyOnly, graph: Graph) -> Sums:
+    def loss_sums(self, prediction: Prediction | EnergyOnly | Responses, graph: Graph) -> Sums:
         return loss_sums(prediction, graph, self.loss)
 
     def label_counts(self, graph: Graph | None, device: torch.device) -> Tensor:
@@ -80,7 +82,7 @@ class EnergyTask:
             return None
         frame = drawn(self.hessians)
         frame = HessianFrame(frame.graph.to(device), frame.hessian.to(device))
-        return term.weight * hessian_loss(self._energy(model), frame, term)
+        return term.weight * hessian_loss(self.energy_of(model), frame, term)
 
     def error_sums(self, prediction: Prediction | EnergyOnly, graph: Graph) -> Tensor:
         return error_sums(prediction, graph)

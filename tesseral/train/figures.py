@@ -89,6 +89,9 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> str:
         ("Forces, validation", "meV/Å", "validation_forces"),
         ("Energy, validation", "meV/atom", "validation_energy_per_atom"),
         ("Stress, validation", "meV/Å³", "validation_stress"),
+        ("Dipole, validation", "e·Å", "validation_dipole"),
+        ("Polarizability, validation", "Å³", "validation_polarizability"),
+        ("Born charges, validation", "e", "validation_born_charges"),
     ):
         if any(f"{key}_rmse" in row for row in history):
             panels.append((title, unit, [(f"{key}_rmse", "RMSE"), (f"{key}_mae", "MAE")]))
@@ -156,6 +159,7 @@ def tensor_parity(targets: Mapping[str, tuple[np.ndarray, np.ndarray]], units: M
     figure, axes = new_figure(len(targets), height=3.5)
     for panel, color, (target, (reference, model)) in zip(axes, COLORS * 10, targets.items()):
         x, y = reference.ravel(), model.ravel()
+        x, y = x[np.isfinite(x + y)], y[np.isfinite(x + y)]
         if len(x) > MAX_POINTS:
             chosen = np.random.default_rng(0).choice(len(x), MAX_POINTS, replace=False)
             x, y = x[chosen], y[chosen]

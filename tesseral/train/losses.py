@@ -1,4 +1,4 @@
-"""Losses of energies, forces and stresses, as sums of errors and counts of labels.
+"""Losses of energies, their derivatives and responses to a field, as sums of errors and counts of labels.
 
 A loss is :math:`L = \\sum_q w_q S_q / C_q` over the quantities q: :math:`S_q` is the sum of the errors of all labelled entries of
 a batch, each times the weight of its frame, and :math:`C_q` the number of these entries. Sums and counts, not means, are what
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from tesseral.graph import Graph
+from tesseral.physics.electric import RESPONSES, Responses
 from tesseral.physics.forces import Prediction
 from tesseral.train.settings import LossSettings, TermSettings
 from tesseral.train.task import Sums
 
-QUANTITIES = ("energy", "forces", "stress")
+QUANTITIES = ("energy", "forces", "stress", *RESPONSES)
 
 
 class EnergyOnly(NamedTuple):
@@ -28,10 +29,11 @@ class EnergyOnly(NamedTuple):
     stress: None = None
 
 
-def loss_sums(prediction: Prediction | EnergyOnly, graph: Graph, settings: LossSettings) -> Sums:
+def loss_sums(prediction: Prediction | EnergyOnly | Responses, graph: Graph, settings: LossSettings) -> Sums:
     """The sums of the errors of every labelled entry, and how many entries there are.
 
-    Energies in eV (or eV/atom with ``energy.per_atom``), forces in eV/Å, stress in eV/Å³. A quantity counts where the graph
+    Energies in eV (or eV/atom with ``energy.per_atom``), forces in eV/Å, stress in eV/Å³, dipoles in e·Å, polarizabilities in Å³,
+    Born charges in e. A quantity counts where the graph
     carries its label, where its mask (if any) is true, and where its weight is not zero.
 
     A frame's weight multiplies its errors and leaves the count alone: it then acts in a batch of one frame, too.
@@ -40,7 +42,7 @@ def loss_sums(prediction: Prediction | EnergyOnly, graph: Graph, settings: LossS
     errors, counts = [], []
     for quantity in QUANTITIES:
         term: TermSettings = getattr(settings, quantity)
-        predicted = getattr(prediction, quantity)
+        predicted = getattr(prediction, quantity, None)
         if term.weight == 0 or predicted is None or quantity not in graph.labels:
             errors.append(zero)
             counts.append(zero)
@@ -55,7 +57,7 @@ def loss_sums(prediction: Prediction | EnergyOnly, graph: Graph, settings: LossS
 
 
 def label_counts(graph: Graph | None, settings: LossSettings, device: torch.device) -> Tensor:
-    """The counts that :func:`loss_sums` would find, without a prediction: float64 (3,); zeros without a graph."""
+    """The counts that :func:`loss_sums` would find, without a prediction: float64 (6,); zeros without a graph."""
     counts = torch.zeros(len(QUANTITIES), dtype=torch.float64, device=device)
     if graph is None:
         return counts
@@ -71,7 +73,7 @@ def combine(sums: Sums, counts: Tensor, settings: LossSettings) -> Tensor:
     """The loss from error sums of one process and the label counts of all processes.
 
     >>> settings = LossSettings.model_validate({"energy": {"weight": 1.0}, "forces": {"weight": 10.0}, "stress": {"weight": 0.0}})
-    >>> sums = Sums(torch.tensor([2.0, 6.0, 0.0]), torch.tensor([4.0, 3.0, 0.0]))
+    >>> sums = Sums(torch.tensor([2.0, 6.0, 0.0, 0.0, 0.0, 0.0]), torch.tensor([4.0, 3.0, 0.0, 0.0, 0.0, 0.0]))
     >>> combine(sums, sums.counts, settings).item()
     20.5
     """
@@ -96,11 +98,14 @@ def labelled_error(predicted: Tensor, graph: Graph, quantity: str) -> tuple[Tens
 
 
 def frame_weights(graph: Graph, quantity: str) -> Tensor | None:
-    """The weight of the frame of every row of a quantity: (nodes,) for forces, (graphs,) otherwise; None without weights."""
+    """The weight of the frame of every row of a quantity; None without weights.
+
+    (nodes,) for forces and Born charges, (graphs,) otherwise.
+    """
     if graph.weight is None:
         return None
     weight = graph.weight.to(torch.float64)
-    return weight[graph.batch] if quantity == "forces" else weight
+    return weight[graph.batch] if quantity in ("forces", "born_charges") else weight
 
 
 def _sum(error: Tensor, mask: Tensor, weight: Tensor | None, term: TermSettings) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tesseral.graph import Graph, collate
+from tesseral.physics.electric import RESPONSES, energy_and_responses, reads_field
 from tesseral.physics.forces import Prediction, energy_and_forces
 
 QUANTITIES = ("energy", "forces", "stress")
@@ -34,7 +35,9 @@ class Predictions:
 
     ``energy`` is (frames,) in eV, ``forces`` (atoms, 3) in eV/Å, ``stress`` (frames, 3, 3) in eV/Å³, and so are their labels; a
     missing label is NaN. ``frame`` tells the frame of every atom, ``species`` its atomic number, ``config_types`` the kind of
-    every frame. ``seconds`` is what the model took, neighbour lists excluded.
+    every frame. ``seconds`` is what the model took, neighbour lists excluded. ``responses`` are those of a model that reads a
+    field, by name as (predictions, labels): dipole (frames, 3) in e·Å, polarizability (frames, 3, 3) in Å³, born_charges
+    (atoms, 3, 3) in e; NaN where there is no label, or where a prediction has no meaning or was not asked for.
     """
 
     energy: np.ndarray
@@ -47,6 +50,7 @@ class Predictions:
     frame: np.ndarray
     config_types: list[str] = field(repr=False)
     seconds: float = 0.0
+    responses: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
     def atoms_per_frame(self) -> np.ndarray:
@@ -60,6 +64,7 @@ def evaluate(
     *,
     config_types: Sequence[str] | None = None,
     stress: bool | None = None,
+    responses: Collection[str] | None = None,
     max_edges: int = 20_000,
     device: torch.device | str = "cpu",
     predict: Callable[..., Prediction] = energy_and_forces,
@@ -68,7 +73,8 @@ def evaluate(
     """Energies, forces and stresses of a model for every frame, in batches of up to ``max_edges`` edges.
 
     Frames need no labels. Stress is computed for periodic frames when ``stress`` is true, or, by default, in batches where one is
-    labelled with it; it is NaN elsewhere.
+    labelled with it; it is NaN elsewhere. Models that read a field also give ``responses`` (of
+    :data:`tesseral.physics.electric.RESPONSES`), by default those that are labelled somewhere, in the batches where they are.
     """
     if config_types is not None and len(config_types) != len(graphs):
         raise ValueError(f"{len(config_types)} config_types for {len(graphs)} frames")
@@ -79,11 +85,15 @@ def evaluate(
         name: [] for name in (*QUANTITIES, *(f"{q}_label" for q in QUANTITIES), "species", "atoms")
     }
     seconds = 0.0
+    answered: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in RESPONSES}
     for batch in _bar(_batches(graphs, max_edges), show_progress, len(graphs)):
         batch = batch.to(device)
         wanted = ("stress" in batch.labels if stress is None else stress) and bool((batch.volume > 0).any())
         begun = time.perf_counter()
-        prediction = predict(model, batch, stress=wanted)
+        asked = [name for name in RESPONSES if reads_field(model) and name in (batch.labels if responses is None else responses)]
+        prediction: Any = (
+            energy_and_responses(model, batch, asked, stress=wanted) if asked else predict(model, batch, stress=wanted)
+        )
         values = {"energy": prediction.energy.cpu(), "forces": prediction.forces.cpu()}
         seconds += time.perf_counter() - begun
         values["stress"] = (
@@ -92,6 +102,12 @@ def evaluate(
         for name, value in values.items():
             parts[name].append(value.detach().to(torch.float64).numpy())
             parts[f"{name}_label"].append(_label(batch, name, value).numpy())
+        for name in RESPONSES:
+            rows = batch.num_nodes if name == "born_charges" else batch.num_graphs
+            value = getattr(prediction, name, None) if name in asked else None
+            value = torch.full((rows, 3) if name == "dipole" else (rows, 3, 3), torch.nan) if value is None else value.cpu()
+            value = value.detach().to(torch.float64)
+            answered[name].append((value.numpy(), _label(batch, name, value).numpy()))
         parts["species"].append(batch.species.cpu().numpy())
         parts["atoms"].append(batch.nodes_per_graph().cpu().numpy())
     if isinstance(model, torch.nn.Module):
@@ -107,7 +123,18 @@ def evaluate(
         frame=np.repeat(np.arange(len(atoms)), atoms),
         config_types=list(config_types) if config_types is not None else [""] * len(atoms),
         seconds=seconds,
+        responses=_answers(answered),
     )
+
+
+def _answers(parts: dict[str, list[tuple[np.ndarray, np.ndarray]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Those of which something is known."""
+    joined = {
+        name: (np.concatenate([p for p, _ in pairs]), np.concatenate([q for _, q in pairs]))
+        for name, pairs in parts.items()
+        if pairs
+    }
+    return {name: pair for name, pair in joined.items() if np.isfinite(pair[0]).any()}
 
 
 def _batches(graphs: Graphs, max_edges: int) -> Iterator[Graph]:
@@ -153,21 +180,28 @@ def _label(batch: Graph, name: str, like: torch.Tensor) -> torch.Tensor:
 
 
 def errors(predictions: Predictions) -> dict[str, np.ndarray]:
-    """Prediction minus label (NaN without one): energy, energy_per_atom (frames,), forces (atoms, 3), stress (frames, 3, 3)."""
+    """Prediction minus label (NaN without one): energy, energy_per_atom (frames,), forces (atoms, 3), stress (frames, 3, 3).
+
+    And the responses.
+    """
     energy = predictions.energy - predictions.energy_label
     return {
         "energy": energy,
         "energy_per_atom": energy / np.maximum(predictions.atoms_per_frame, 1),
         "forces": predictions.forces - predictions.forces_label,
         "stress": predictions.stress - predictions.stress_label,
-    }
+    } | {name: predicted - label for name, (predicted, label) in predictions.responses.items()}
 
 
 def error_row(values: dict[str, np.ndarray], predictions: Predictions, frames: np.ndarray, atoms: np.ndarray) -> dict[str, Any]:
-    """MAE and RMSE in meV, meV/atom, meV/Å and meV/Å³ over chosen frames and atoms (boolean arrays), with the numbers of both."""
+    """MAE and RMSE over chosen frames and atoms (boolean arrays), with the numbers of both.
+
+    In meV, meV/atom, meV/Å, meV/Å³; responses in e·Å, Å³ and e.
+    """
     row: dict[str, Any] = {"frames": int(frames.sum()), "atoms": int(atoms.sum())}
     for name, value in values.items():
-        chosen = 1000.0 * value[atoms if name == "forces" else frames]
+        unit = 1.0 if name in RESPONSES else 1000.0
+        chosen = unit * value[atoms if name in ("forces", "born_charges") else frames]
         chosen = chosen[np.isfinite(chosen)]
         if chosen.size:
             row[f"{name}_mae"] = float(np.abs(chosen).mean())

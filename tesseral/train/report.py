@@ -20,6 +20,7 @@ from ase.data.colors import jmol_colors
 from tesseral.train import figures
 from tesseral.train.checkpoints import write_atomically
 from tesseral.train.logs import duration
+from tesseral.train.metrics import UNITS
 from tesseral.train.prediction import Predictions, tables
 
 MAX_FRAMES = 400
@@ -163,6 +164,7 @@ COLUMNS = (
     ("energy_per_atom_mae", "E MAE", "meV/atom"), ("energy_per_atom_rmse", "E RMSE", "meV/atom"),
     ("forces_mae", "F MAE", "meV/Å"), ("forces_rmse", "F RMSE", "meV/Å"), ("forces_rms", "F RMS", "reference, meV/Å"),
     ("stress_mae", "σ MAE", "meV/Å³"), ("stress_rmse", "σ RMSE", "meV/Å³"),
+    ("dipole_rmse", "μ RMSE", "e·Å"), ("polarizability_rmse", "α RMSE", "Å³"), ("born_charges_rmse", "Z* RMSE", "e"),
 )  # fmt: skip
 
 
@@ -194,7 +196,10 @@ def _error_table(head: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _parity(name: str, predictions: Predictions) -> str:
     figure = figures.parity(predictions, name)
-    return f"<h3>{_text(name)}</h3>{_card(figure)}" if figure else ""
+    known = {title: (labels, values) for title, (values, labels) in predictions.responses.items() if np.isfinite(labels).any()}
+    units = {title: UNITS[f"{title}_rmse"] for title in known}
+    responses = _card(figures.tensor_parity(known, units, name)) if known else ""
+    return f"<h3>{_text(name)}</h3>{_card(figure) if figure else ''}{responses}" if figure or responses else ""
 
 
 def _checks(checks: Sequence[Mapping[str, Any]]) -> str:

@@ -95,12 +95,19 @@ class HessianTermSettings(Strict):
 
 
 class LossSettings(Strict):
-    """The loss: the weighted sum of mean errors of the labelled energies (eV), forces (eV/Å) and stresses (eV/Å³)."""
+    """The loss: the weighted sum of mean errors of the labelled energies (eV), forces (eV/Å), stresses (eV/Å³) and responses."""
 
     energy: EnergyTermSettings = Field(default=EnergyTermSettings(), description="energy of a frame")
     forces: TermSettings = Field(default=TermSettings(weight=10.0), description="components of the forces")
     stress: TermSettings = Field(
         default=TermSettings(weight=0.0), description="components of the stress; give it a weight to train on stress"
+    )
+    dipole: TermSettings = Field(
+        default=TermSettings(weight=0.0), description="dipoles of molecules (e·Å), for model.name=field_energy, as the two below"
+    )
+    polarizability: TermSettings = Field(default=TermSettings(weight=0.0), description="polarizabilities (Å³)")
+    born_charges: TermSettings = Field(
+        default=TermSettings(weight=0.0), description="Born effective charges, atomic polar tensors (e)"
     )
     hessian: HessianTermSettings = Field(default=HessianTermSettings(), description="second derivatives, of data.hessians")
 
@@ -157,7 +164,8 @@ ScheduleSettings = Annotated[ConstantSettings | PlateauSettings | CosineSettings
 
 MONITORS = (
     "loss", "energy_mae", "energy_rmse", "energy_per_atom_mae", "energy_per_atom_rmse",
-    "forces_mae", "forces_rmse", "stress_mae", "stress_rmse",
+    "forces_mae", "forces_rmse", "stress_mae", "stress_rmse", "dipole_mae", "dipole_rmse", "polarizability_mae",
+    "polarizability_rmse", "born_charges_mae", "born_charges_rmse",
 )  # fmt: skip
 
 

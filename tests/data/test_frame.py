@@ -165,3 +165,25 @@ def test_isolated_atoms(atoms, isolated):
 
 def test_formula_of_impossible_elements():
     assert Frame(positions=np.zeros((2, 3)), numbers=np.array([1, 300])).formula == "HX"
+
+
+def test_born_charges_have_the_displaced_axis_first():
+    atoms, charges = water(), np.arange(27.0).reshape(3, 3, 3)
+    atoms.arrays["born_charges"] = charges.reshape(3, 9)
+    assert (frame_from_atoms(atoms).labels["born_charges"] == charges).all()
+    atoms.arrays["born_charges"] = charges.transpose(0, 2, 1).reshape(3, 9)
+    frame = frame_from_atoms(atoms, units=Units(born_axes="field displacement"))
+    assert (frame.labels["born_charges"] == charges).all()
+    assert (frame_from_atoms(frame.atoms()).labels["born_charges"] == charges).all()
+
+
+def test_a_dielectric_tensor_is_a_polarizability():
+    atoms = ase.build.bulk("NaCl", "rocksalt", a=5.6)
+    atoms.info["epsilon"] = 2.5 * np.eye(3)
+    keys = Keys(dielectric="epsilon")
+    # Clausius and Mossotti without the local field: (ε - 1) V / 4π.
+    expected = 1.5 * (5.6**3 / 4) / (4 * np.pi) * np.eye(3)
+    np.testing.assert_allclose(frame_from_atoms(atoms, keys).labels["polarizability"], expected)
+    atoms.pbc = False
+    with pytest.raises(DataError, match="belongs to a crystal"):
+        frame_from_atoms(atoms, keys)

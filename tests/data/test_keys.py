@@ -13,6 +13,7 @@ def test_labels_that_are_read():
         "forces": "forces",
         "dipole": "dipole",
         "polarizability": "polarizability",
+        "born_charges": "born_charges",
         "gap": "homo_lumo",
     }
     assert keys.asked_for() == {"energy": "REF_energy", "gap": "homo_lumo"}

@@ -19,6 +19,7 @@ CASES = {
     "allegro": {"layers": 1, "lmax": 1, "scalar_channels": 8, "tensor_channels": 4, "latent_widths": [8]},
     "equiformer_v2": EQUIFORMER | {"activation": "s2"},
     "equiformer_v2, gate": EQUIFORMER | {"activation": "gate"},
+    "field_energy": {"layers": 2, "lmax": 1, "channels": 4, "radial_channels": 8},
     "egnn": {"layers": 2, "channels": 8},
     "painn": {"layers": 2, "channels": 8},
     "tensor_field": {"layers": 2, "channels": 8},

@@ -11,6 +11,7 @@ from tesseral.data import embedded
 from tesseral.graph import build_graph
 from tesseral.models.field_energy import FieldEnergy, FieldEnergySettings
 from tesseral.physics import electric
+from tesseral.physics.forces import energy_and_forces, stress
 
 ALPHA = {1: 0.5, 17: 2.2}
 """Polarizabilities of the atoms in Å³."""
@@ -147,6 +148,23 @@ def test_a_field_across_what_is_flat_polarises_it(network):
     alone = electric.polarizability(network, build_graph(ase.Atoms("O"), 2.0))[0]
     torch.testing.assert_close(alone, alone[0, 0] * one, rtol=1e-9, atol=1e-12)
     assert alone[0, 0] > 0.5
+
+
+@pytest.mark.parametrize("names", [("dipole",), ("polarizability",), ("born_charges",), electric.RESPONSES])
+def test_all_at_once(network, names):
+    graph = build_graph(embedded.hessians()["gauche+"].atoms, 2.0)
+    alone = {"dipole": electric.dipole, "polarizability": electric.polarizability, "born_charges": electric.born_charges}
+    for create_graph in (True, False):
+        found = electric.energy_and_responses(network, graph, names, create_graph=create_graph)
+        torch.testing.assert_close(found.forces, energy_and_forces(network, graph).forces, rtol=1e-9, atol=1e-12)
+        for name, function in alone.items():
+            value = getattr(found, name)
+            assert (value is None) == (name not in names)
+            if value is not None:
+                assert value.requires_grad == create_graph
+                torch.testing.assert_close(value, function(network, graph), rtol=1e-9, atol=1e-12)
+    strained = electric.energy_and_responses(network, build_graph(salt(), 2.0), names, stress=True)
+    torch.testing.assert_close(strained.stress, stress(network, build_graph(salt(), 2.0)), rtol=1e-9, atol=1e-12)
 
 
 def test_mixed_derivatives_commute(network):

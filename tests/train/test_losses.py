@@ -69,7 +69,7 @@ def test_masked_labels_do_not_count_even_when_they_are_nan(batch):
     chosen = settings(forces={}, energy={"per_atom": False})
     errors = prediction(energy=(0.5, 7.0), force=force)
     sums = loss_sums(errors, graph, chosen)
-    assert sums.counts.tolist() == [1, 12, 0]
+    assert sums.counts.tolist() == [1, 12, 0, 0, 0, 0]
     loss = combine(sums, sums.counts, chosen)
     assert loss.item() == pytest.approx(0.25 + 4.0)
     loss.backward()
@@ -113,7 +113,7 @@ def test_an_unlabelled_batch_has_loss_zero(batch):
 def test_energies_alone(batch):
     chosen = settings(energy={"per_atom": False}, forces={})
     sums = loss_sums(EnergyOnly(torch.ones(2, dtype=torch.float64)), batch, chosen)
-    assert sums.counts.tolist() == [2, 0, 0]
+    assert sums.counts.tolist() == [2, 0, 0, 0, 0, 0]
 
 
 def test_a_batch_in_parts_has_the_loss_of_the_whole():

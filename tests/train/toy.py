@@ -62,3 +62,26 @@ def frames(number: int, seed: int = 0, atoms: int = 4, labels: tuple[str, ...] =
         masks = {name: torch.ones(len(value), dtype=torch.bool) for name, value in known.items()}
         result.append(graph.replace(labels=known, masks=masks))
     return result
+
+
+class Polar(torch.nn.Module):
+    """Springs that carry charge from atom to atom and polarise along themselves: an energy in a field with known responses."""
+
+    reads_field = True
+
+    def __init__(self, stiffness: float = 2.0, transfer: float = 0.1, softness: float = 0.05) -> None:
+        super().__init__()
+        self.cutoff = CUTOFF
+        numbers = {"stiffness": stiffness, "transfer": transfer, "softness": softness}
+        self.numbers = torch.nn.ParameterDict({k: torch.tensor([v], dtype=torch.float64) for k, v in numbers.items()})
+
+    def forward(self, graph: Graph) -> Tensor:
+        vectors, (source, destination) = graph.edge_vectors(), graph.edge_index
+        length = torch.linalg.vector_norm(vectors, dim=1)
+        envelope = (1 - (length / self.cutoff).clamp(max=1) ** 2) ** 3
+        energy = 0.25 * self.numbers["stiffness"] * envelope * (length - 1.2).square()
+        if graph.field is not None:
+            along = (vectors * graph.field[graph.batch[source]]).sum(1)
+            carried = self.numbers["transfer"] * envelope * (graph.species[source] - graph.species[destination])
+            energy = energy - 0.5 * carried * along - 0.25 * self.numbers["softness"] * envelope * along.square()
+        return torch.zeros(graph.num_graphs, dtype=torch.float64).index_add(0, graph.batch[destination], energy)

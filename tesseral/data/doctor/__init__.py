@@ -6,6 +6,7 @@
 ``structure``            are the structures possible, distinct and connected?
 ``composition``          do energies fit the compositions, and species the geometry?
 ``mechanics``            do energies, forces and stresses obey mechanics?
+``responses``            do Born charges obey their sum rules, and dipoles mean anything?
 ``examination``          :func:`examine` frames, :func:`diagnose` files
 ======================== ==================================================================
 """

@@ -12,6 +12,7 @@ from tesseral.data.doctor.complaint import Check, Complaint, DoctorSettings
 from tesseral.data.doctor.composition import EnergyUnits, Species
 from tesseral.data.doctor.labels import Constant, Finite, Presence
 from tesseral.data.doctor.mechanics import Balance, EnergyAgainstForces, Stress
+from tesseral.data.doctor.responses import FieldResponses
 from tesseral.data.doctor.structure import Connected, Duplicates, Lengths, Possible
 from tesseral.data.errors import DataError
 from tesseral.data.frame import Frame
@@ -79,6 +80,7 @@ def _checks(settings: DoctorSettings, duplicates: Duplicates) -> list[Check]:
         EnergyAgainstForces(settings),
         Balance(settings),
         Stress(settings),
+        FieldResponses(settings),
     ]
 
 

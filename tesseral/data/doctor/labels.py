@@ -11,7 +11,7 @@ import numpy as np
 from tesseral.data.doctor.complaint import Check, Complaint, DoctorSettings, Tally
 from tesseral.data.errors import did_you_mean
 from tesseral.data.frame import Frame
-from tesseral.data.keys import LABELS, SYNONYMS
+from tesseral.data.keys import BECOMES, LABELS, SYNONYMS
 from tesseral.data.statistics import is_isolated_atom
 from tesseral.graph.neighbors import NODE_LABELS
 
@@ -72,7 +72,7 @@ class Presence(Check):
         read = set(self.settings.keys.labels().values())
         for label in LABELS:
             unread = [key for key in SYNONYMS[label] if key in self.found and key not in read]
-            if unread and not self.labelled["stress" if label == "virial" else label].total() and label not in wanted:
+            if unread and not self.labelled[BECOMES.get(label, label)].total() and label not in wanted:
                 yield Complaint(
                     "note",
                     "unread-key",
@@ -83,7 +83,7 @@ class Presence(Check):
                 break
 
     def _asked_for(self) -> list[str]:
-        return ["stress" if name == "virial" else name for name in self.settings.keys.asked_for()]
+        return [BECOMES.get(name, name) for name in self.settings.keys.asked_for()]
 
     def _suggestion(self, label: str) -> str:
         likely = [key for key in SYNONYMS.get(label, ()) if key in self.found]

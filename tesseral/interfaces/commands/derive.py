@@ -117,7 +117,10 @@ def spectrum(
     model: Model,
     structure: Structure,
     output: Output = Path("spectrum"),
-    tensors: Annotated[Path | None, typer.Option(help="a model of dipole and polarizability, for intensities")] = None,
+    tensors: Annotated[
+        Path | None,
+        typer.Option(help="a model of dipole and polarizability, for intensities; MODEL itself where it reads a field"),
+    ] = None,
     trajectory: Annotated[Path | None, typer.Option(help="dynamics of the molecule with momenta, for its spectra, too")] = None,
     interval: Annotated[float | None, typer.Option(help="time between the frames of the trajectory, in fs")] = None,
     fmax: Annotated[float, typer.Option(help="largest force that may remain in the relaxed molecule, in eV/Å")] = 1e-4,
