@@ -29,9 +29,12 @@ from torch import Tensor
 
 from tesseral.graph import Graph
 from tesseral.interfaces.domain import DomainError, layers_of, surroundings
+from tesseral.interfaces.processes import failing_together
 from tesseral.models import files
 from tesseral.nn import Convolution
 from tesseral.train.checkpoints import write_atomically
+
+LOOKED_AT = 64  # atoms, and neighbours of each, among which pairs that LAMMPS leaves out are looked for
 
 
 class MLIAP:
@@ -78,8 +81,13 @@ class MLIAP:
     def compute_forces(self, data: Any) -> None:
         """Write energy, energies of atoms and forces of pairs into ``data``.
 
-        Raises :class:`~tesseral.interfaces.domain.DomainError` for an atom type without an element.
+        Raises :class:`~tesseral.interfaces.domain.DomainError` for an atom type without an element, and for pairs that LAMMPS
+        leaves out, if they are met on the first step. Over several processes, an error on one is said there and ends all.
         """
+        with failing_together("pair_style mliap"):
+            self._compute_forces(data)
+
+    def _compute_forces(self, data: Any) -> None:
         owned, exchanging = int(data.nlistatoms), self._exchanges
         if owned == 0 and not exchanging:  # where others wait for this process it has to take part
             data.energy = 0.0
@@ -90,11 +98,14 @@ class MLIAP:
         if bool((elements < 0).any()):
             raise DomainError("an atom type is NULL in pair_coeff, and this model has to see all atoms: name an element for each")
         if self._model is None:
+            _refuse_missing_pairs(i, j, vectors, owned, len(elements), 2 * self.rcutfac)
             self._model = _load(self.content, device)
         if exchanging or self.layers == 1:
             number = torch.arange(len(i), device=device)
             edges = torch.stack([i, j, number, torch.full_like(number, len(i))])
         else:
+            if bool((i >= owned).any()):
+                raise DomainError("the last word of `pair_style mliap unified` asks for neighbours of ghosts: write 0")
             edges = _edges(i, j, vectors, owned, self.cutoff, self.layers)
         edges, nodes = _sorted_and_needed(edges, len(elements), owned, self.layers, everything=exchanging)
         species = torch.tensor(self.species, device=device)[elements[nodes]]
@@ -230,6 +241,33 @@ def _edges(i: Tensor, j: Tensor, vectors: Tensor, owned: int, cutoff: float, lay
     among = torch.stack([j[base], j[pair], pair, base])
     back = anchor[distance[anchor] < cutoff]
     return torch.cat([own, among, torch.stack([j[back], i[back], torch.full_like(back, nothing), back])], 1)
+
+
+def _refuse_missing_pairs(i: Tensor, j: Tensor, vectors: Tensor, owned: int, total: int, reach: float) -> None:
+    """Two atoms that a third one lists, less than ``reach`` apart, list each other, or LAMMPS was told to leave out pairs.
+
+    Looks at the 64 nearest neighbours of 64 atoms at most, so that it costs little. Raises ``DomainError``.
+    """
+    if owned == 0:
+        return
+    nearest = torch.argsort(vectors.norm(dim=1))
+    order = nearest[torch.argsort(i[nearest], stable=True)]
+    first = torch.searchsorted(i[order].contiguous(), torch.arange(owned + 1, device=i.device)).tolist()
+    pairs, apart = [], []
+    for centre in range(0, owned, -(-owned // LOOKED_AT)):
+        around = order[first[centre] : min(first[centre] + LOOKED_AT, first[centre + 1])]
+        ours = around[j[around] < owned]
+        distance = (vectors[around] - vectors[ours][:, None]).norm(dim=2)
+        expected = (distance < reach - 1e-6) & (j[around] != j[ours][:, None])
+        pairs.append((j[ours][:, None] * total + j[around])[expected])
+        apart.append(distance[expected])
+    missing = ~torch.isin(torch.cat(pairs), i * total + j)
+    if bool(missing.any()):
+        shortest = float(torch.cat(apart)[missing].min())
+        raise DomainError(
+            f"LAMMPS leaves out a pair of atoms {shortest:.2f} Å apart, which the model has to see: take "
+            "`neigh_modify exclude` out of the script, and where there are bonds write `special_bonds lj/coul 1 1 1`"
+        )
 
 
 def _sorted_and_needed(edges: Tensor, total: int, owned: int, layers: int, *, everything: bool) -> tuple[Tensor, Tensor]:
