@@ -198,6 +198,7 @@ class TensorProductConv(_Layer):
     ) -> None:
         super().__init__(problem)
         self._program = _convolution(problem.plan)
+        self._indices = () if self._program is None else self._program.form.indices
         self._product = TensorProduct(problem) if self._program is None else None
 
     def forward(self, X: Tensor, Y: Tensor, W: Tensor, rows: Tensor, cols: Tensor, sender_perm: Tensor | None = None) -> Tensor:
@@ -217,8 +218,8 @@ class TensorProductConv(_Layer):
             "source": sort(cols, nodes) if sender_perm is None else IndexMap(cols, sender_perm),
             "destination": sort(rows, nodes),
         }
-        names = self._program.form.indices
-        z = multilinear(self._program, (X, Y, W), [maps[name] for name in names], [nodes] * len(names))[0]
+        weights = W.reshape(1, -1) if problem.shared_weights else W
+        z = multilinear(self._program, (X, Y, weights), [maps[name] for name in self._indices], [nodes] * len(self._indices))[0]
         return z if problem.layout == "ir_mul" else to_layout(z, problem.irreps_out, "ir_mul", "mul_ir")
 
 

@@ -8,13 +8,13 @@ from benchmarks.clients.__main__ import differences, together, within
 from benchmarks.clients.table import CLIENTS, interpreter
 
 
-@pytest.mark.parametrize("name", CLIENTS)
-def test_the_same_numbers_on_tesseral_as_on_e3nn(name):
+@pytest.mark.parametrize(("name", "ours"), [*((name, "tesseral") for name in CLIENTS), ("nequip", "fused"), ("mace", "fused")])
+def test_the_same_numbers_on_tesseral_as_on_e3nn(name, ours):
     try:
         python = interpreter(name)
     except FileNotFoundError as missing:
         pytest.skip(str(missing))
-    worst = differences(name, python)
+    worst = differences(name, python, ours=ours)
     assert within(worst), worst
 
 
