@@ -225,6 +225,32 @@ def test_a_type_without_an_element_is_refused(crystal, tmp_path):
         unified.compute_forces(data)
 
 
+def leave_out(data, left):
+    for name in ("pair_i", "pair_j", "rij"):
+        setattr(data, name, getattr(data, name)[~left])
+    data.npairs = len(data.pair_i)
+
+
+@pytest.mark.parametrize("kind", [Data, KokkosData])
+def test_pairs_that_are_left_out_are_refused(crystal, tmp_path, kind):
+    """As bonded atoms are, unless `special_bonds` says otherwise, and what `neigh_modify exclude` names."""
+    unified = unify(network(), tmp_path, kind)
+    data = kind(crystal, unified)
+    left = np.isclose(np.linalg.norm(data.rij, axis=1), np.linalg.norm(data.rij, axis=1).min())
+    assert left.sum() == 2
+    leave_out(data, left)
+    with pytest.raises(DomainError, match=r"a pair of atoms 1\.\d\d Å apart.*special_bonds lj/coul 1 1 1"):
+        unified.compute_forces(data)
+
+
+def test_neighbours_of_ghosts_are_refused(crystal, tmp_path):
+    unified = unify(network(), tmp_path)
+    data = Data(crystal, unified)
+    data.pair_i[-1] = len(crystal)
+    with pytest.raises(DomainError, match="write 0"):
+        unified.compute_forces(data)
+
+
 def test_what_cannot_be_exported_is_a_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files.save(ZBL(3.0, (8, 13)), tmp_path / "model.safetensors")
