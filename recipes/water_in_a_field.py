@@ -1,11 +1,13 @@
-"""Atomic polar tensors of water, learned in two ways, beside those of the program that made the training data.
+"""One model of water's energy in an electric field, for its frequencies and its intensities, beside the DFT that it learned from.
 
-    TESSERAL_DATA=folder python recipes/water_in_a_field.py --output water [--epochs 200] [--seed 0]
+    TESSERAL_DATA=folder python recipes/water_in_a_field.py --output water [--epochs 200] [--seed 0] [--without-born-charges]
 
-Reads the dipoles and polarizabilities of distorted water that ``water_intensities.py --output water`` has left in ``frames.npz``.
-Two networks learn them on the loop of the library: equivariant heads, and an energy that reads a field, whose derivatives they
-are. No derivative with respect to positions is trained on, and the minimum is not among the frames: there, the derivatives of
-both give atomic polar tensors and, with the Hessian of the reference, intensities.
+PySCF (``pip install 'tesseral[dft]'``) computes energies, forces and dipoles of randomly distorted water at B3LYP/6-31G*, the
+level of ``pyscf_water``, and of every third frame polarizability and atomic polar tensors, from dipoles and forces in a field:
+they are kept in ``frames.xyz``. ``tesseral train`` learns all of it with one energy that reads a field. The minimum of the
+reference is not among the frames: there, derivatives of the model give polar tensors and, with the Hessian of the reference,
+intensities.
+``tesseral spectrum`` then takes everything from the model: its own minimum, frequencies, intensities.
 """
 
 import argparse
@@ -15,126 +17,150 @@ import pathlib
 import sys
 
 import ase
+import ase.io
 import numpy as np
 import torch
-from ase.units import Bohr
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import Bohr, Hartree
+from rich.progress import track
 from water_intensities import modes
 
-from tesseral.data import Frames, Graphs, frames_from_atoms
-from tesseral.graph import Graph, build_graph
-from tesseral.interfaces.responses import FieldResponses
+from tesseral.graph import build_graph
+from tesseral.interfaces.responses import FieldResponses, load_field_energy
+from tesseral.interfaces.spectrum import spectrum
 from tesseral.interfaces.spectrum_figures import lines_figure
-from tesseral.interfaces.tensors import TensorTrainingSettings, learn_tensors
-from tesseral.interfaces.training_data import Data
-from tesseral.models.nequip import NequIPSettings
-from tesseral.models.tensor import SYMMETRIC, FieldEnergy
-from tesseral.models.tensor_files import save_tensors
+from tesseral.interfaces.training import train
+from tesseral.interfaces.training_settings import read_training_settings
 from tesseral.physics.electric import charge_sum_error, position_derivatives
-from tesseral.train.loop import fit
-from tesseral.train.settings import RunSettings
-from tesseral.train.settings_file import parse_yaml, validate
-from tesseral.train.tensors import TensorTask
 
-CUTOFF = 3.0
-BODY = f"{{name: nequip, cutoff: {CUTOFF}, layers: 2, lmax: 2, channels: [16, 12, 8], radial_channels: 32, parity: false}}"
-TARGETS = {"dipole": "1o", "polarizability": "0e+2e"}
-RUN = "batch_size: 8\ntensorboard: false\noptimizer: {name: muon, lr: 0.02, weight_decay: 0.005}"
-
-
-def frames(file: pathlib.Path) -> Frames:
-    """The labelled frames that the other recipe computed."""
-    if not file.exists():
-        sys.exit(f"there is no {file}: run recipes/water_intensities.py with the same --output first")
-    data, found = np.load(file), []
-    for positions, dipole, alpha in zip(data["positions"], data["dipole"], data["polarizability"], strict=True):
-        labels = {"dipole": dipole} | ({} if np.isnan(alpha).any() else {"polarizability": alpha})
-        found.append(ase.Atoms("OHH", positions, info=labels))
-    return frames_from_atoms(found)
+SPREADS, FIELD = (0.02, 0.05), 1e-3  # Å, of the distortions in turn; atomic units
+SETTINGS = """\
+data:
+  train: {frames}
+  split: {{valid: 10}}
+model: {{name: field_energy, cutoff: 4.0, layers: 2, lmax: 2, channels: [16, 12, 8], radial_channels: 32, parity: false}}
+precision: float64
+loss:
+  energy: {{weight: 100.0}}
+  forces: {{weight: 10.0}}
+  dipole: {{weight: 1000.0}}
+  polarizability: {{weight: 100.0}}
+  born_charges: {{weight: 300.0}}
+optimizer: {{name: muon, lr: 0.02, weight_decay: 0.005}}
+batch_size: 8
+"""
 
 
-def heads(data: Data, options: argparse.Namespace) -> torch.nn.Module:
-    """Dipole and polarizability read off the network."""
-    text = (
-        f"data: {{train: frames.npz}}\ntargets: {{dipole: {{}}, polarizability: {{}}}}\nprecision: float64\nmodel: {BODY}\n{RUN}"
-    )
-    values = parse_yaml(text) | {"max_epochs": options.epochs, "seed": options.seed}
-    settings = validate(TensorTrainingSettings, values)
-    return learn_tensors(settings, options.output / "heads", data=data, overwrite=True, level_of_theory="B3LYP/6-31G*")
+def solved(molecule, field: np.ndarray, density: np.ndarray | None = None) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+    """Energy, forces and dipole in a field, and the density; atomic units."""
+    from pyscf import dft
+
+    method = dft.RKS(molecule, xc="b3lyp")
+    method.conv_tol = 1e-11
+    core = method.get_hcore() + np.einsum("x,xij->ij", field, molecule.intor_symmetric("int1e_r"))
+    method.get_hcore = lambda *_: core
+    method.kernel(density)
+    gradient = method.nuc_grad_method()
+    gradient.verbose, bare, size = 0, gradient.get_hcore, molecule.nao
+    slopes = molecule.intor("int1e_irp", comp=9).reshape(3, 3, size, size)  # <a| r_k ∂_j |b>
+    gradient.get_hcore = lambda *_: bare(molecule) - np.einsum("k,kjba->jab", field, slopes)
+    nuclei = molecule.atom_charges()
+    energy = method.e_tot - field @ (nuclei @ molecule.atom_coords())
+    return energy, nuclei[:, None] * field - gradient.kernel(), method.dip_moment(unit="AU", verbose=0), method.make_rdm1()
 
 
-class Responses(FieldResponses, torch.nn.Module):
-    """An energy that reads a field, as a model of the tensors that are its derivatives."""
+def labelled(positions: np.ndarray, polarized: bool) -> ase.Atoms:
+    """Water with energy, forces and dipole, and if it is ``polarized`` with polarizability and Born charges."""
+    from pyscf import gto
 
-    def __init__(self, energy: FieldEnergy) -> None:
-        torch.nn.Module.__init__(self)
-        FieldResponses.__init__(self, energy)
-
-    def forward(self, graph: Graph) -> dict[str, torch.Tensor]:
-        wanted = [name for name in TARGETS if name in graph.labels]
-        return {name: self.from_cartesian(name, self.property(name, graph)) for name in wanted}
-
-    def as_labelled(self, name: str, values: torch.Tensor) -> torch.Tensor:
-        return values
-
-    def cartesian(self, name: str, values: torch.Tensor) -> torch.Tensor:
-        return SYMMETRIC.to_cartesian(values) if name == "polarizability" else values
-
-    def from_cartesian(self, name: str, values: torch.Tensor) -> torch.Tensor:
-        return SYMMETRIC.from_cartesian(values) if name == "polarizability" else values
+    molecule = gto.M(atom=list(zip("OHH", positions.tolist(), strict=True)), basis="6-31g*", verbose=0)
+    energy, forces, dipole, density = solved(molecule, np.zeros(3))
+    atoms = ase.Atoms("OHH", positions)
+    atoms.calc = SinglePointCalculator(atoms, energy=energy * Hartree, forces=forces * Hartree / Bohr, dipole=dipole * Bohr)
+    if polarized:
+        up, down = ([solved(molecule, sign * FIELD * axis, density) for axis in np.eye(3)] for sign in (1, -1))
+        slopes = [[(p[k] - m[k]) / (2 * FIELD) for p, m in zip(up, down, strict=True)] for k in (1, 2)]
+        alpha = np.stack(slopes[1], axis=1) * Bohr**3
+        atoms.info["polarizability"] = 0.5 * (alpha + alpha.T)
+        atoms.arrays["born_charges"] = np.stack(slopes[0], axis=2).reshape(3, 9)  # the displaced axis first, then the field
+    return atoms
 
 
-def field_energy(data: Data, options: argparse.Namespace) -> torch.nn.Module:
-    """Dipole and polarizability as derivatives of an energy."""
-    torch.manual_seed(options.seed)
-    settings = NequIPSettings(**parse_yaml(BODY) | {"species": (1, 8), "num_neighbors": 2.0})
-    model = Responses(FieldEnergy(settings, dtype=torch.float64))
-    run = validate(RunSettings, parse_yaml(RUN) | {"max_epochs": options.epochs, "seed": options.seed})
-    graphs = [Graphs(part, CUTOFF, labels=tuple(TARGETS)) for part in (data.training, data.validation)]
-    folder = options.output / "field"
-    fit(model, *graphs, run, folder, task=TensorTask(TARGETS, dict.fromkeys(TARGETS, 100.0)), overwrite=True)
-    save_tensors(model.model, folder / "tensors.safetensors", {"level_of_theory": "B3LYP/6-31G*"})
-    return model.eval().requires_grad_(False)
+def frames(reference: dict, count: int, file: pathlib.Path) -> None:
+    """Distorted water with labels, in a file; the same level as the reference, or the recipe ends."""
+    if file.exists():
+        return
+    minimum = reference["positions_bohr"] * Bohr
+    rest = labelled(minimum, True)
+    for name, mine, theirs in (
+        ("energy", rest.get_potential_energy(), reference["energy"] * Hartree),
+        ("dipole", rest.get_dipole_moment(), reference["dipole_au"] * Bohr),
+        ("polarizability", rest.info["polarizability"], reference["alpha_au"] * Bohr**3),
+        ("polar tensors", rest.arrays["born_charges"].reshape(9, 3), reference["dmu_dR"].reshape(9, 3)),
+    ):
+        if not np.allclose(mine, theirs, atol=5e-4):
+            sys.exit(f"the {name} at the minimum is {mine}, the reference has {theirs}: another level of theory")
+    random, found = np.random.default_rng(0), []
+    for number in track(range(count), "PySCF"):
+        spread = SPREADS[number % len(SPREADS)]
+        atoms = labelled(minimum + spread * random.standard_normal((3, 3)), number % 3 == 0)
+        atoms.info["config_type"] = f"{spread} Å"
+        found.append(atoms)
+    ase.io.write(file, found)
+
+
+def at_the_minimum(model: torch.nn.Module, reference: dict, figure: pathlib.Path) -> dict:
+    """Polar tensors, and intensities with the Hessian of the reference, beside its own."""
+    graph = build_graph(ase.Atoms(reference["Z"], reference["positions_bohr"] * Bohr), model.cutoff)
+    answers = FieldResponses(model)
+    own = [position_derivatives(lambda g, n=n: answers.property(n, g), graph).numpy() for n in ("dipole", "polarizability")]
+    theirs = [reference["dmu_dR"].reshape(3, 3, 3), reference["dalpha_dR"].reshape(3, 3, 3, 3) * Bohr**2]
+    spectra = {"PySCF": modes(reference, theirs), "energy in a field": modes(reference, own)}
+    figure.write_text(lines_figure(spectra, 15.0))
+    error, rows = own[0] - theirs[0], []
+    for dft, mine in zip(*(s.modes for s in spectra.values()), strict=True):
+        row = {"frequency": dft.frequency, "irrep": dft.irrep}
+        for kind in ("infrared_intensity", "raman_activity"):
+            exact, value = getattr(dft, kind), getattr(mine, kind)
+            row |= {f"{kind}_dft": exact, kind: value, f"{kind}_error_percent": 100 * (value / exact - 1)}
+        rows.append(row)
+    return {
+        "modes": rows,
+        "oxygen_e": {name: values[0][0].diagonal().tolist() for name, values in (("PySCF", theirs), ("tesseral", own))},
+        "polar_tensors_rms_error_e": float(np.sqrt(np.mean(error**2))),
+        "polar_tensors_largest_error_e": float(np.abs(error).max()),
+        "sum_rule_error_e": float(charge_sum_error(torch.tensor(own[0]), graph)[0]),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, required=True)
+    parser.add_argument("--frames", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--without-born-charges", action="store_true", help="learn from dipoles, and no derivative of them")
     options = parser.parse_args()
     if "TESSERAL_DATA" not in os.environ:
         sys.exit("set TESSERAL_DATA to the folder that holds pyscf_water (docs/data.md)")
     reference = dict(np.load(pathlib.Path(os.environ["TESSERAL_DATA"]) / "pyscf_water" / "water_b3lyp_631gs.npz"))
-    everything = frames(options.output / "frames.npz")
-    held = set(range(3, len(everything), 10))
-    data = Data(everything.subset(sorted(set(range(len(everything))) - held)), everything.subset(sorted(held)), {}, None, None)
-    graph = build_graph(ase.Atoms(reference["Z"], reference["positions_bohr"] * Bohr), CUTOFF)
-    theirs = [reference["dmu_dR"].reshape(3, 3, 3), reference["dalpha_dR"].reshape(3, 3, 3, 3) * Bohr**2]
-    derivatives = {"PySCF": theirs}
-    for name, model in (("heads", heads(data, options)), ("energy in a field", field_energy(data, options))):
-        derivatives[name] = [position_derivatives(lambda g, m=model, n=n: m.property(n, g), graph).numpy() for n in TARGETS]
-    spectra = {name: modes(reference, values) for name, values in derivatives.items()}
-    (options.output / "field_spectrum.svg").write_text(lines_figure(spectra, 15.0))
-    result = vars(options) | {"output": str(options.output), "modes": [], "polar_tensors": {}}
-    for name, (polar, _) in derivatives.items():
-        error = polar - theirs[0]
-        result["polar_tensors"][name] = {
-            "e": polar.tolist(),
-            "rms_error": float(np.sqrt(np.mean(error**2))),
-            "largest_error": float(np.abs(error).max()),
-            "sum_rule_error": float(charge_sum_error(torch.tensor(polar), graph)[0]),
-        }
-    for dft, *own in zip(*(s.modes for s in spectra.values()), strict=True):
-        row = {"frequency": dft.frequency, "irrep": dft.irrep}
-        for kind in ("infrared_intensity", "raman_activity"):
-            row[f"{kind}_dft"] = exact = getattr(dft, kind)
-            for name, mode in zip(list(spectra)[1:], own, strict=True):
-                row[f"{kind}_error_percent, {name}"] = 100 * (getattr(mode, kind) / exact - 1)
-        result["modes"].append(row)
+    options.output.mkdir(parents=True, exist_ok=True)
+    file, run = options.output / "frames.xyz", options.output / "run"
+    frames(reference, options.frames, file)
+    (options.output / "settings.yaml").write_text(SETTINGS.format(frames=file.resolve()))
+    overrides = [f"max_epochs={options.epochs}", f"seed={options.seed}"]
+    overrides += ["loss.born_charges.weight=0"] if options.without_born_charges else []
+    settings = read_training_settings(options.output / "settings.yaml", overrides)
+    trained = train(settings, run, overwrite=True, level_of_theory="B3LYP/6-31G*")
+    model = load_field_energy(run / "model.safetensors")
+    result = {name: value for name, value in vars(options).items() if name != "output"}
+    result |= {"validation": trained.metrics["errors"]["validation"]["overall"], "seconds": trained.metrics["seconds"]}
+    result |= at_the_minimum(model, reference, options.output / "field_spectrum.svg")
+    ase.io.write(options.output / "water.xyz", ase.io.read(file, 0))
+    found = spectrum(model, options.output / "water.xyz", options.output / "spectrum", fmax=1e-5, overwrite=True)
+    result["own_modes"] = found.summary["modes"]
     (options.output / "field_result.json").write_text(json.dumps(result, indent=1))
-    print(json.dumps(result["modes"], indent=1))
-    for name, row in result["polar_tensors"].items():
-        print(f"polar tensors, {name}:", {key: round(value, 5) for key, value in row.items() if key != "e"})
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

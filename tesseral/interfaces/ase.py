@@ -17,6 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from tesseral.graph import Graph, SkinNeighborList
 from tesseral.models import cast
 from tesseral.models.files import load
+from tesseral.physics.electric import dipole, reads_field
 from tesseral.physics.forces import Prediction, energies, energy_and_forces
 from tesseral.physics.hessian import hessian
 from tesseral.physics.precision import BFloat16Products
@@ -27,10 +28,11 @@ class Calculator(AseCalculator):
     """An ASE calculator from a model file, or from a model.
 
     Gives ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), ``energies`` of the atoms (eV; only their sum has a meaning),
-    and, where the structure repeats and has a volume, ``stress`` (eV/Å³, positive under tension). The neighbour list is searched
-    anew only when an atom has moved by half of ``skin`` (Å). ``device`` is that of the model when left out (the CPU for a file),
-    ``dtype`` the precision of the network inside; positions and energies are float64 always. ``bf16_products`` makes the matrix
-    products of a float32 network in bfloat16, with sums in float32: for GPUs (``docs/kernels.md``).
+    where the structure repeats and has a volume ``stress`` (eV/Å³, positive under tension), and where it does not repeat, and the
+    model reads an electric field, its ``dipole`` (e·Å). The neighbour list is searched anew when an atom has moved by half of
+    ``skin`` (Å). ``device`` is that of the model when left out (the CPU for a file), ``dtype`` the precision of the network;
+    positions and energies are float64 always. ``bf16_products`` makes the matrix products of a float32 network in bfloat16, with
+    sums in float32: for GPUs (``docs/kernels.md``).
     ``get_property("energy_uncertainty")`` (eV) and ``get_property("forces_uncertainty")`` (eV/Å, by component) are standard
     deviations, calibrated when the model was trained and kept in its file.
 
@@ -46,7 +48,7 @@ class Calculator(AseCalculator):
     """
 
     implemented_properties = [  # noqa: RUF012 (as ASE declares it)
-        "energy", "free_energy", "forces", "stress", "energies", "energy_uncertainty", "forces_uncertainty",
+        "energy", "free_energy", "forces", "stress", "dipole", "energies", "energy_uncertainty", "forces_uncertainty",
     ]  # fmt: skip
 
     def __init__(
@@ -101,6 +103,10 @@ class Calculator(AseCalculator):
         self.results.update(energy=energy, free_energy=energy)
         if prediction.stress is not None:
             self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].detach().cpu().numpy().astype(np.float64))
+        if "dipole" in properties:
+            if not reads_field(self.model) or bool(graph.pbc.any()):
+                raise PropertyNotImplementedError("a dipole is that of a molecule, and of a model that reads an electric field")
+            self.results["dipole"] = dipole(self.energy, graph)[0].cpu().numpy()
         if self.uncertainty is None and {"energy_uncertainty", "forces_uncertainty"} & set(properties):
             raise PropertyNotImplementedError("the model file holds no uncertainty; `tesseral train` computes it")
         if self.uncertainty is not None and "energy_uncertainty" in properties:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tesseral.data import Frames
+from tesseral.data import Frame, Frames
 from tesseral.data.doctor import Complaint
 from tesseral.graph import Graph, build_graph
 from tesseral.models import FieldEnergy, files
@@ -71,26 +71,42 @@ def unweighted_labels(frames: Frames, loss: LossSettings) -> list[Complaint]:
     return notes
 
 
-def start_responses(model: FieldEnergy, frames: Frames) -> None:
-    """Charges and polarizabilities of the species where training starts: what explains the isotropic parts of the labels best."""
-    one_hot = [(frame, frame.numbers[:, None] == np.array(model.species)) for frame in frames]
-    born = [(hot.astype(float), _third(frame.labels["born_charges"])) for frame, hot in one_hot if "born_charges" in frame.labels]
-    alpha = [
-        (hot.sum(0, keepdims=True).astype(float), _third(frame.labels["polarizability"])[None])
-        for frame, hot in one_hot
-        if "polarizability" in frame.labels
-    ]
-    with torch.no_grad():
-        for pairs, parameter in ((born, model.ionic), (alpha, model.isotropic)):
-            if pairs:
-                counts, values = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
-                known = np.isfinite(values)
-                if known.any():
-                    parameter.copy_(torch.from_numpy(np.linalg.lstsq(counts[known], values[known], rcond=1e-6)[0]))
+def start_responses(model: FieldEnergy, frames: Frames, loss: LossSettings) -> None:
+    """Charges and polarizabilities of the species where training starts: those that explain the labels with a weight best.
+
+    Charges are from isotropic parts of Born charges or, where there are none, from the dipoles of molecules.
+    """
+    species = np.array(model.species)
+
+    def labelled(name: str) -> list[Frame]:
+        return [frame for frame in frames if name in frame.labels and getattr(loss, name).weight > 0]
+
+    def kinds(frame: Frame) -> np.ndarray:
+        return (frame.numbers[:, None] == species).astype(float)
+
+    born = [(kinds(frame), _third(frame.labels["born_charges"])) for frame in labelled("born_charges")]
+    if not born:
+        born = [_moments(frame, kinds(frame)) for frame in labelled("dipole") if not frame.pbc.any()]
+    alpha = [(kinds(frame).sum(0, keepdims=True), _third(frame.labels["polarizability"])) for frame in labelled("polarizability")]
+    for pairs, parameter in ((born, model.ionic), (alpha, model.isotropic)):
+        if pairs:
+            rows, values = np.concatenate([row for row, _ in pairs]), np.concatenate([np.atleast_1d(value) for _, value in pairs])
+            known = np.isfinite(values)
+            solution = np.linalg.lstsq(rows[known], values[known], rcond=1e-6)[0]
+            with torch.no_grad():
+                parameter.copy_(torch.from_numpy(solution))
 
 
 def _third(tensors: np.ndarray) -> np.ndarray:
-    return np.trace(tensors, axis1=-2, axis2=-1) / 3
+    return np.asarray(np.trace(tensors, axis1=-2, axis2=-1) / 3)
+
+
+def _moments(frame: Frame, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What one e on each atom of a species adds to the dipole, all atoms sharing what makes up for it; and the dipole without the
+    part that equal charges give."""
+    return ((kinds - kinds.mean(0)).T @ frame.positions).T, frame.labels["dipole"] - (frame.charge or 0.0) * frame.positions.mean(
+        0
+    )
 
 
 def non_analytic(model: Any, crystal: ase.Atoms) -> dict[str, Any]:

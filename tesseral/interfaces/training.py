@@ -280,7 +280,7 @@ def _new_model(settings: TrainingSettings, training: Frames, statistics: Statist
     chosen = settings.model.model_copy(update=filled)
     model = build(chosen, atomic_energies=energies, scales=scales, backend=backend, dtype=dtype_of(settings.precision))
     if isinstance(model, FieldEnergy):
-        start_responses(model, training)
+        start_responses(model, training, settings.loss)
     return model
 
 

@@ -92,7 +92,7 @@ def test_second_derivatives_only_where_they_are_labelled():
 
 def test_a_run_finds_the_numbers(tmp_path):
     chosen = {
-        "optimizer": {"name": "adam", "lr": 0.02, "weight_decay": 0.0},
+        "optimizer": {"name": "adam", "lr": 0.03, "weight_decay": 0.0},
         "max_epochs": 80,
         "batch_size": 3,
         "tensorboard": False,
@@ -109,6 +109,19 @@ def test_a_run_finds_the_numbers(tmp_path):
     assert {"polarizability_mae", "born_charges_rmse", "forces_rmse"} <= table.keys()
     everything = evaluate(model, [build_graph(molecule("CO2"), CUTOFF)], responses=RESPONSES).responses
     assert everything["born_charges"][0].shape == (3, 3, 3)
+
+
+def test_a_run_goes_on_where_it_was(tmp_path):
+    def run(folder, epochs, resume=False):
+        chosen = {"schedule": {"name": "constant"}, "max_epochs": epochs, "batch_size": 4, "tensorboard": False}
+        model, told = Polar(1.5, 0.05, 0.1), settings(**chosen)
+        task = ResponseTask(EnergyTask(told))
+        fit(model, frames(), frames(1), told, tmp_path / folder, task=task, resume=resume, show_progress=False)
+        return dict(model.numbers.items())
+
+    straight, _ = run("straight", 4), run("again", 2)
+    for name, value in run("again", 4, resume=True).items():
+        assert torch.equal(value, straight[name]), name
 
 
 def test_a_crystal_has_no_dipole():
