@@ -89,9 +89,8 @@ def predict_file(model: torch.nn.Module, path: Path, output: Path) -> None:
     """Energies, forces, stresses and responses to a field of the structures of ``path`` as extended XYZ in ``output``."""
     structures = read_structures(path)
     bare = [ase.Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in structures]
-    predictions = evaluate_frames(
-        model, frames_from_atoms(bare, file=str(path)), model.cutoff, responses=RESPONSES, show_progress=True
-    )  # type: ignore[arg-type]
+    frames, cutoff = frames_from_atoms(bare, file=str(path)), float(model.cutoff)  # type: ignore[arg-type]
+    predictions = evaluate_frames(model, frames, cutoff, responses=RESPONSES, show_progress=True)
     for index, (atoms, original) in enumerate(zip(bare, structures, strict=True)):
         results: dict[str, Any] = {
             "energy": float(predictions.energy[index]),
