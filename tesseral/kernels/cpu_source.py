@@ -10,22 +10,13 @@ so on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tesseral.kernels.channel_roles import Refused, Roles, axis_of, roles
 from tesseral.kernels.cpu_body import Body
+from tesseral.kernels.cpu_prelude import Target, prelude
 from tesseral.kernels.cpu_spline_source import NO_SPLINES, SplineCode, Splines
 from tesseral.kernels.spec import ITEM, OUTPUT, SHARED, Path, Program
 
 __all__ = ["Refused", "Roles", "Target", "axis_of", "emit", "roles"]
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the generated code may use: the vector width in bytes and masked loads and stores."""
-
-    vector_bytes: int
-    masked: bool
 
 
 def emit(program: Program, scalar: str, target: Target, axis: str | None, splines: Splines = NO_SPLINES) -> str:
@@ -38,33 +29,8 @@ def emit(program: Program, scalar: str, target: Target, axis: str | None, spline
     return _Emitter(program, scalar, target, axis, splines).source()
 
 
-_PRELUDE = """\
-typedef long long i64;
-typedef {scalar} T;
-enum {{ W = {width} }};
-typedef T V __attribute__((vector_size({vector_bytes})));
-typedef T X __attribute__((vector_size({vector_bytes}), aligned(sizeof(T)), may_alias));
-#if defined(__AVX512F__)
-typedef {mask} mask_t;
-#endif
-template <int N> static inline V load(const T* p) {{
-{load_masked}  return *(const X*)p;
-}}
-template <int N> static inline void store(T* p, V v) {{
-{store_masked}  *(X*)p = v;
-}}
-template <int N> static inline void add(T* p, V v) {{ store<N>(p, load<N>(p) + v); }}
-template <int N> static inline void put(T* p, V v, bool stream) {{
-{stream}  store<N>(p, v);
-}}
-static inline i64 lower_bound(const i64* p, i64 n, i64 value) {{
-  i64 low = 0;
-  while (n > 0) {{ i64 half = n / 2; if (p[low + half] < value) {{ low += half + 1; n -= half + 1; }} else n = half; }}
-  return low;
-}}
-#define ALIGNED __attribute__((aligned({vector_bytes})))
-#define INLINE static inline __attribute__((always_inline))
-"""
+_SUMS = 26 * 1024
+"""Bytes of the sums of a row that stay in a first cache beside what is added to them."""
 
 
 class _Emitter:
@@ -84,12 +50,24 @@ class _Emitter:
         if self.folded:
             self._collect_entries()
         self.splines = self._spline_code(splines)
+        self.block = self._block()
         self.reduced = [n for n, terms in enumerate(program.outputs) if terms[0].slot == fold and self.roles.fold_is_free]
 
     def _spline_code(self, splines: Splines) -> SplineCode:
         slots = [self.inputs[n] for n, _ in splines.inputs] + [self.outputs[n] for n, _ in splines.outputs]
         at = 4 + 4 * len(self.form.indices) + len(self.inputs) + len(self.outputs)
         return SplineCode(splines, slots[0].dim if slots else 0, self.width, at, self._workspace_offset(len(self.outputs)))
+
+    def _block(self) -> int:
+        """The channels that all items of a row take together before the next, so that sums stay in the first cache (0: all)."""
+        if self.axis is None or self.splines or any(slot.index != self.axis for slot in self.outputs):
+            return 0
+        if not all(s.channels for slot in self.outputs for s in slot.segments):
+            return 0
+        components = sum(s.components for slot in self.outputs for s in slot.segments)
+        if sum(slot.dim for slot in self.outputs) * self.size <= _SUMS:
+            return 0
+        return max(_SUMS // (components * self.target.vector_bytes), 1) * self.width
 
     # --- the whole source -------------------------------------------------------------------------------------------------
 
@@ -110,24 +88,7 @@ class _Emitter:
         return "\n".join(part for part in parts if part) + "\n"
 
     def _prelude(self) -> str:
-        single, bits = self.scalar == "float", self.width
-        load = store = stream = ""
-        if self.target.masked:
-            suffix = "ps" if single else "pd"
-            mask, zero = "(mask_t)((1u << N) - 1)", "(V){}"
-            load = f"  if (N < W) return (V)__builtin_ia32_loadu{suffix}512_mask((const T*)p, {zero}, {mask});\n"
-            store = f"  if (N < W) {{ __builtin_ia32_storeu{suffix}512_mask(p, v, {mask}); return; }}\n"
-        if self.target.vector_bytes == 64:
-            stream = f"  if (N == W && stream) {{ __builtin_ia32_movnt{'ps' if single else 'pd'}512(p, v); return; }}\n"
-        return _PRELUDE.format(
-            scalar=self.scalar,
-            width=bits,
-            vector_bytes=self.target.vector_bytes,
-            mask="unsigned short" if single else "unsigned char",
-            load_masked=load,
-            store_masked=store,
-            stream=stream,
-        )
+        return prelude(self.scalar, self.target)
 
     # --- folding the channel-free operand with the coefficients ----------------------------------------------------------
 
@@ -200,6 +161,13 @@ class _Emitter:
     def _group_calls(self, number: int, extent: int) -> list[str]:
         calls, parameters = [], self._parameters(True)
         full = extent // self.width
+        if self.block:
+            here = f"i64 c = block; c < {full * self.width} && c < block + {self.block}; c += W"
+            calls.append(f"for ({here}) group{number}<W>(c, stream, {parameters});")
+            if extent % self.width:
+                condition = f"block <= {full * self.width} && {full * self.width} < block + {self.block}"
+                calls.append(f"if ({condition}) group{number}<{extent % self.width}>({full * self.width}, stream, {parameters});")
+            return calls
         if full == 1:
             calls.append(f"group{number}<W>(0, stream, {parameters});")
         elif full:
@@ -278,6 +246,9 @@ class _Emitter:
             for number, slot in enumerate(self.outputs):
                 if slot.index == self.axis:
                     put(f"  __builtin_memset(out{number} + row * {slot.dim}LL, 0, {slot.dim} * sizeof(T));")
+            if self.block:
+                extent = max(s.channels[0] for slot in self.outputs for s in slot.segments)
+                put(f"  for (i64 block = 0; block < {extent}; block += {self.block})")
             put("  for (i64 k = pointers[row]; k < pointers[row + 1]; k++) {")
             put("    const i64 e = order ? order[k] : k;")
         self._prefetch(lines)
@@ -319,14 +290,16 @@ class _Emitter:
         ]
         if not wanted:
             return
-        lines.append(f"    if ({ahead} < {bound}) {{")
+        # all blocks of channels read the same rows, so the first brings them to the second cache for all
+        first, cache = (" && block == 0", ", 0, 2") if self.block else ("", "")
+        lines.append(f"    if ({ahead} < {bound}{first}) {{")
         lines.append(
             f"      const i64 f = {ahead};" if self.axis is None else "      const i64 f = order ? order[k + 1] : k + 1;"
         )
         for n, slot in wanted:
             position = "f" if slot.index == ITEM else f"index{self.form.indices.index(slot.index)}[f]"
             lines.append(f"      const char* q{n} = (const char*)(in{n} + {position} * {slot.dim}LL);")
-            lines.append(f"      for (int b = 0; b < {slot.dim * self.size}; b += 64) __builtin_prefetch(q{n} + b);")
+            lines.append(f"      for (int b = 0; b < {slot.dim * self.size}; b += 64) __builtin_prefetch(q{n} + b{cache});")
         lines.append("    }")
 
     def written_once(self, output: int) -> bool:
