@@ -45,13 +45,13 @@ def read(folder: Path) -> Data:
     return Data(frames.subset(split["train"]), frames.subset(split["val"]), {"test": frames.subset(split["test"])}, None, None)
 
 
-def settings_of(file: Path, lmax: int, seed: int, epochs: int) -> TensorTrainingSettings:
+def settings_of(file: Path, lmax: int, seed: int, epochs: int, loss: str) -> TensorTrainingSettings:
     body = {
         "name": "l1net", "lmax": lmax, "width": 48, "layers": 3, "cutoff": 5.0, "num_basis": 20, "radial_channels": 48,
     }  # fmt: skip
     return TensorTrainingSettings.model_validate({
         "data": {"train": str(file), "examine": False, "keys": KEYS, "units": FACTORS},
-        "targets": TARGETS, "model": body, "seed": seed, "batch_size": 16, "max_epochs": epochs, "tensorboard": False,
+        "targets": {name: {**target, "loss": loss} for name, target in TARGETS.items()}, "model": body, "seed": seed, "batch_size": 16, "max_epochs": epochs, "tensorboard": False,
         "optimizer": {"name": "adam", "lr": 0.005}, "schedule": {"name": "cosine"},
     })  # fmt: skip
 
@@ -59,6 +59,7 @@ def settings_of(file: Path, lmax: int, seed: int, epochs: int) -> TensorTraining
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--loss", choices=["squared", "norm"], default="norm", help="of errors: squares or absolute values")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, required=True, help="folder for a run each")
     arguments = parser.parse_args()
@@ -71,7 +72,7 @@ def main() -> None:
     for seed in arguments.seeds:
         for lmax, rows in errors.items():
             place = arguments.output / f"L{lmax}Net-{seed}"
-            learn_tensors(settings_of(folder / "qm9_3000.xyz", lmax, seed, arguments.epochs), place, data=data)
+            learn_tensors(settings_of(folder / "qm9_3000.xyz", lmax, seed, arguments.epochs, arguments.loss), place, data=data)
             metrics = json.loads((place / tensors.METRICS).read_text())
             rows.append({name: row["mae"] for name, row in metrics["errors"]["test"].items()})
     print(table(errors))

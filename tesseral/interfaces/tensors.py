@@ -34,7 +34,7 @@ from tesseral.train.loop import FitResult, TrainingError, fit
 from tesseral.train.report import Report, installed_versions, write_report
 from tesseral.train.settings import DataSettings, RunSettings, Strict
 from tesseral.train.settings_file import SettingsError, commented_yaml
-from tesseral.train.tensors import TensorTask, target_statistics
+from tesseral.train.tensors import Kind, TensorTask, target_statistics
 
 MODEL, METRICS, REPORT, SETTINGS, SPLIT = "tensors.safetensors", "metrics.json", "report.html", "settings.yaml", "split.json"
 KNOWN: Mapping[str, Mapping[str, Any]] = {
@@ -59,7 +59,11 @@ class TargetSettings(Strict):
     )
     charges: bool = Field(default=False, description="a dipole of a molecule: charges times positions, and atomic dipoles")
     length: bool = Field(default=False, description="the labels are lengths, such as dipole moments without a direction")
-    weight: float = Field(default=1.0, gt=0, description="weight of its squared error over the variance of the labels")
+    loss: Kind = Field(
+        default="squared",
+        description="squared errors; or norm: lengths of the errors of irreps, absolute values of scalars, which outliers move less",
+    )
+    weight: float = Field(default=1.0, gt=0, description="weight of its loss; errors count in units of the labels' spread")
 
 
 class TensorTrainingSettings(RunSettings):
@@ -70,7 +74,7 @@ class TensorTrainingSettings(RunSettings):
         ...,
         min_length=1,
         description="what to learn, by the name of the label: {dipole: {}, polarizability: {}}, or of data.keys.extra; keys of "
-        "each: irreps, per (structure, atom), pool (sum, mean, extent), charges, length, weight",
+        "each: irreps, per (structure, atom), pool (sum, mean, extent), charges, length, loss, weight",
     )
     model: BodySettings = Field(
         default=NequIPSettings(layers=2, lmax=2, parity=False, radial_knots=128),
@@ -112,10 +116,12 @@ def learn_tensors(
 
     console.rule("training", align="left")
     console.print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.precision}", highlight=False)
-    weights = {name: target.weight / spreads[name] ** 2 for name, target in settings.targets.items()}
+    powers: dict[Kind, int] = {"squared": 2, "norm": 1}
+    weights = {name: target.weight / spreads[name] ** powers[target.loss] for name, target in settings.targets.items()}
+    kinds = {name: target.loss for name, target in settings.targets.items()}
     result = fit(
         model, training, _graphs(data.validation, settings.model.cutoff, settings.targets), settings, folder,
-        task=TensorTask(model.label_irreps, weights), resume=resume, overwrite=overwrite, started=started,
+        task=TensorTask(model.label_irreps, weights, kinds), resume=resume, overwrite=overwrite, started=started,
         metadata={"settings": settings.model_dump(mode="json")},
     )  # fmt: skip
     write_atomically(folder / SETTINGS, commented_yaml(settings).encode())
@@ -175,7 +181,7 @@ def _new_model(settings: TensorTrainingSettings, training: Sequence[Graph], back
 
 def _target(name: str, given: TargetSettings) -> Target:
     """A target with the irreps that its name or its settings give it."""
-    chosen = given.model_dump(exclude={"weight"}, exclude_none=True)
+    chosen = given.model_dump(exclude={"weight", "loss"}, exclude_none=True)
     if given.irreps is None:
         if name not in KNOWN:
             raise SettingsError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +14,9 @@ from tesseral.o3 import Irreps
 from tesseral.train.admission import TrainingError
 from tesseral.train.prediction import Graphs
 from tesseral.train.task import Sums
+
+Kind: TypeAlias = Literal["squared", "norm"]
+"""What counts of an irrep's error: its squared norm, or its norm (the absolute value of a scalar), which outliers move less."""
 
 
 class Answer(NamedTuple):
@@ -26,7 +29,7 @@ class Answer(NamedTuple):
 
 
 class TensorTask:
-    r"""Learns targets by name with the weights :math:`w_t` of their squared errors, in the units of the labels.
+    r"""Learns targets by name with the weights :math:`w_t` of their errors in the units of the labels, squared or of other ``kinds``.
 
     ``model(graph)`` gives targets by name as features (rows, dim), ``model.as_labelled(name, features)`` what labels tell of
     them, of irreps ``irreps``, and ``model.cartesian(name, features)`` and ``model.from_cartesian(name, labels)`` go to the
@@ -34,9 +37,9 @@ class TensorTask:
     :func:`typed_loss`, with the weights of the frames; errors are reported per component of the label (``dipole_rmse``).
     """
 
-    def __init__(self, irreps: Mapping[str, Any], weights: Mapping[str, float]) -> None:
-        self.irreps = {name: Irreps(kinds) for name, kinds in irreps.items()}
-        self.weights = dict(weights)
+    def __init__(self, irreps: Mapping[str, Any], weights: Mapping[str, float], kinds: Mapping[str, Kind] | None = None) -> None:
+        self.irreps = {name: Irreps(given) for name, given in irreps.items()}
+        self.weights, self.kinds = dict(weights), dict(kinds or {})
 
     def check(self, frames: Graphs) -> None:
         """Raises ``TrainingError`` for a target that no frame has."""
@@ -78,7 +81,7 @@ class TensorTask:
             weight = graph.weight
             if weight is not None and len(answer.mask) == graph.num_nodes != graph.num_graphs:
                 weight = weight[graph.batch]
-            sums = typed_sums(answer.predicted, answer.label, answer.mask, kinds, weight)
+            sums = typed_sums(answer.predicted, answer.label, answer.mask, kinds, weight, self.kinds.get(name, "squared"))
             errors.append(sums.errors)
             counts.append(sums.counts)
         return Sums(torch.cat(errors), torch.cat(counts))
@@ -154,12 +157,22 @@ def typed_sums(
     mask: Bool[Tensor, " rows"],
     irreps: Irreps,
     weight: Float[Tensor, " rows"] | None = None,
+    kind: Kind = "squared",
 ) -> Sums:
-    r"""Of each irrep k the sum :math:`\sum_r w_r \|\Delta_{rk}\|^2 / \dim k` over known rows r, and how many there are."""
-    error = masked_error(predicted, label, mask).square()
+    r"""Of each irrep k the sum :math:`\sum_r w_r \|\Delta_{rk}\|^2 / \dim k` over known rows r, and how many there are.
+
+    With ``kind="norm"`` it is :math:`\sum_r w_r \|\Delta_{rk}\|`. Of several channels the mean counts.
+    """
+    error = masked_error(predicted, label, mask)
     if weight is not None:
-        error = error * weight.to(error.dtype)[:, None]
-    sums = [block.sum() / (mul * ir.dim) for block, (mul, ir) in zip(_blocks(error, irreps), irreps, strict=True)]
+        scale = weight.to(error.dtype)[:, None]
+        error = error * (scale if kind == "norm" else scale.sqrt())
+    sums = []
+    for block, (mul, ir) in zip(_blocks(error, irreps), irreps, strict=True):
+        square = block.unflatten(1, (ir.dim, mul)).square().sum(1)
+        # the slope of a root at zero is infinite
+        size = square / ir.dim if kind == "squared" else torch.where(square > 0, square, 1.0).sqrt() * (square > 0)
+        sums.append(size.sum() / mul)
     return Sums(torch.stack(sums), mask.sum().to(torch.float64).expand(len(sums)))
 
 

@@ -7,7 +7,7 @@ from ase.build import molecule
 from tesseral.graph import build_graph, collate
 from tesseral.o3 import CartesianTensor, Irreps
 from tesseral.train.admission import TrainingError
-from tesseral.train.tensors import TensorTask, masked_error, target_statistics, typed_loss
+from tesseral.train.tensors import TensorTask, masked_error, target_statistics, typed_loss, typed_sums
 
 
 def test_masks_and_irreps():
@@ -92,6 +92,24 @@ def test_a_task_counts_known_labels_and_weighs_frames():
     errors = TASK.summarise(TASK.error_sums(TASK.predict(model, batch, create_graph=False), batch))
     assert errors["dipole_rmse"] == pytest.approx((2 / 3) ** 0.5)
     assert errors["alpha_mae"] == pytest.approx(2 * 3 / 9)
+
+
+def test_norms_count_once_and_weigh_as_they_are():
+    model, batch = Constant(), collate(labelled())
+    task = TensorTask(TASK.irreps, TASK.weights, {"dipole": "norm", "alpha": "norm"})
+    prediction = task.predict(model, batch, create_graph=True)
+    sums = task.loss_sums(prediction, batch)
+    torch.testing.assert_close(sums.errors, torch.tensor([3**0.5 * (1 + 2), 2 * 3**0.5, 0.0], dtype=torch.float64))
+    assert task.combine(sums, sums.counts).item() == pytest.approx(3**0.5 + 10 * 2 * 3**0.5)
+
+
+def test_slope_of_a_norm():
+    """The unit vector of the error, of each channel by itself; nothing, not NaN, where there is none."""
+    predicted = torch.tensor([[3.0, 0.0, 4.0, 0.0, 0.0, 0.0]], requires_grad=True)  # 2x1o, ir_mul: (3, 4, 0) and nothing
+    sums = typed_sums(predicted, torch.zeros(1, 6), torch.tensor([True]), Irreps("2x1o"), kind="norm")
+    assert sums.errors.item() == pytest.approx(5.0 / 2)
+    (slope,) = torch.autograd.grad(sums.errors.sum(), predicted)
+    torch.testing.assert_close(slope, torch.tensor([[0.3, 0.0, 0.4, 0.0, 0.0, 0.0]]))
 
 
 def test_parts_of_a_batch_add_up():
