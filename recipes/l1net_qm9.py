@@ -51,7 +51,8 @@ def settings_of(file: Path, lmax: int, seed: int, epochs: int, loss: str) -> Ten
     }  # fmt: skip
     return TensorTrainingSettings.model_validate({
         "data": {"train": str(file), "examine": False, "keys": KEYS, "units": FACTORS},
-        "targets": {name: {**target, "loss": loss} for name, target in TARGETS.items()}, "model": body, "seed": seed, "batch_size": 16, "max_epochs": epochs, "tensorboard": False,
+        "targets": {name: {**target, "loss": loss} for name, target in TARGETS.items()},
+        "model": body, "seed": seed, "batch_size": 16, "max_epochs": epochs, "tensorboard": False,
         "optimizer": {"name": "adam", "lr": 0.005}, "schedule": {"name": "cosine"},
     })  # fmt: skip
 

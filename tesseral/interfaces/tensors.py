@@ -61,7 +61,7 @@ class TargetSettings(Strict):
     length: bool = Field(default=False, description="the labels are lengths, such as dipole moments without a direction")
     loss: Kind = Field(
         default="squared",
-        description="squared errors; or norm: lengths of the errors of irreps, absolute values of scalars, which outliers move less",
+        description="squared errors; or norm: lengths of errors, absolute values of scalars, which outliers move less",
     )
     weight: float = Field(default=1.0, gt=0, description="weight of its loss; errors count in units of the labels' spread")
 

@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 class TensorTask:
-    r"""Learns targets by name with the weights :math:`w_t` of their errors in the units of the labels, squared or of other ``kinds``.
+    r"""Learns targets by name with the weights :math:`w_t` of errors in the units of the labels, squared or of other ``kinds``.
 
     ``model(graph)`` gives targets by name as features (rows, dim), ``model.as_labelled(name, features)`` what labels tell of
     them, of irreps ``irreps``, and ``model.cartesian(name, features)`` and ``model.from_cartesian(name, labels)`` go to the
