@@ -43,7 +43,14 @@ class FieldResponses:
 
 def load_responses(path: Path) -> TensorModel | FieldResponses:
     """Dipoles and polarizabilities from a file of either kind."""
-    return load_tensor_model(path)[0] if holds_tensors(path) else FieldResponses(load_field_energy(path))
+    if holds_tensors(path):
+        return load_tensor_model(path)[0]
+    try:
+        return FieldResponses(load_field_energy(path))
+    except files.ModelFileError as error:
+        raise files.ModelFileError(
+            f"{path} holds neither a tensor model (`tesseral tensors`) nor an energy in a field: {error}"
+        ) from None
 
 
 def load_field_energy(path: Path) -> Any:
