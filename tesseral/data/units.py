@@ -148,7 +148,7 @@ class Units(pydantic.BaseModel):
     born_axes: Literal["displacement field", "field displacement"] = pydantic.Field(
         default="displacement field",
         description="what the rows and columns of Born charges are: displacement field (dμ_b/dr_a in row a, column b), or field "
-        "displacement (phonopy, VASP, Quantum ESPRESSO's first table)",
+        "displacement (phonopy, VASP, Quantum ESPRESSO's rows Ex Ey Ez)",
     )
     voigt: Literal["xx yy zz yz xz xy", "xx yy zz xy yz xz"] = pydantic.Field(
         default="xx yy zz yz xz xy", description="order of six-component stresses: ASE's, or VASP's (xx yy zz xy yz xz)"

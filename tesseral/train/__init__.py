@@ -9,6 +9,7 @@
 | metrics | MAE and RMSE, overall, per element and per configuration type |
 | checkpoints | atomic files, the lock on a run's folder |
 | logs | CSV, TensorBoard, the progress bar |
+| task | what is learned: energies, responses to a field, tensors; one file each |
 | loop | `fit`: the epochs |
 | prediction | a model on many frames: predictions and tables |
 | figures, report | one self-contained HTML page |

@@ -1,6 +1,7 @@
 """What a run minimises and reports, apart from how it goes about it: the seam between the loop and what is learned.
 
 :class:`~tesseral.train.energies.EnergyTask` learns energies, forces, stresses and Hessians,
+:class:`~tesseral.train.responses.ResponseTask` responses to a field along with them,
 :class:`~tesseral.train.tensors.TensorTask` tensors of any irreps. A loss is made of sums of errors and counts of labels, which
 processes exchange, never of means.
 """
