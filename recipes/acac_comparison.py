@@ -198,7 +198,12 @@ def main() -> None:
     parser.add_argument(
         "--peers-by-processor", action="store_true", help="peers' minutes are processor time, not wall-clock time"
     )
-    parser.add_argument("--settings", nargs="+", default=["tesseral:", "nequip:4l1", "mace:64x0e"], help="PACKAGE:SETTING to run; of tesseral [FILE.yaml] KEY=VALUE ...")
+    parser.add_argument(
+        "--settings",
+        nargs="+",
+        default=["tesseral:", "nequip:4l1", "mace:64x0e"],
+        help="PACKAGE:SETTING to run; of tesseral [FILE.yaml] KEY=VALUE ...",
+    )
     arguments = parser.parse_args()
     if "TESSERAL_DATA" not in os.environ:
         sys.exit("set TESSERAL_DATA to the folder that holds acac/ (see docs/data.md)")
