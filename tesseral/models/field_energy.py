@@ -36,8 +36,8 @@ class FieldEnergy(SumOverAtoms):
     :math:`q_i`, dipoles :math:`\mu_i` and polarizabilities :math:`\alpha_i` of the atoms depend on the structure alone. The
     charges add up to its charge, so that Born charges obey their sum rule also in ions; without the polarizabilities, what knows
     the field by its components along the bonds would not polarise across a plane or an axis on which all atoms lie. Without a
-    field it is NequIP's energy, at little more than NequIP's cost. Energies (graphs,) in eV, float64; :mod:`tesseral.physics.electric`
-    differentiates them.
+    field it is NequIP's energy, at little more than its cost. Energies (graphs,) in eV, float64;
+    :mod:`tesseral.physics.electric` differentiates them.
 
     Where something repeats, :math:`r_i` may be that of any image, so that :math:`q_i` is a constant of the species there (what it
     lacks, such as charge that follows a displacement, is in :math:`e_i` and :math:`\mu_i`): forces, Born charges and
