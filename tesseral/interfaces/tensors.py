@@ -25,7 +25,17 @@ from tesseral.interfaces.console import say_complaints
 from tesseral.interfaces.simulation import read_structures
 from tesseral.interfaces.training_data import Data, check_folder, examine_data, read_data
 from tesseral.models.nequip import NequIPSettings
-from tesseral.models.tensor import BodySettings, Pool, Target, TensorModel, TensorSettings, check_target, features_of, pooled
+from tesseral.models.tensor import (
+    BodySettings,
+    Pool,
+    Target,
+    TensorModel,
+    TensorSettings,
+    check_target,
+    features_of,
+    pooled,
+    species_moments,
+)
 from tesseral.models.tensor_files import save_tensors
 from tesseral.o3 import Irreps, rand_matrix
 from tesseral.train.checkpoints import write_atomically
@@ -34,7 +44,7 @@ from tesseral.train.loop import FitResult, TrainingError, fit
 from tesseral.train.report import Report, installed_versions, write_report
 from tesseral.train.settings import DataSettings, RunSettings, Strict
 from tesseral.train.settings_file import SettingsError, commented_yaml
-from tesseral.train.tensors import Kind, TensorTask, target_statistics
+from tesseral.train.tensors import Kind, TensorTask, fit_charges, target_statistics
 
 MODEL, METRICS, REPORT, SETTINGS, SPLIT = "tensors.safetensors", "metrics.json", "report.html", "settings.yaml", "split.json"
 KNOWN: Mapping[str, Mapping[str, Any]] = {
@@ -176,7 +186,22 @@ def _new_model(settings: TensorTrainingSettings, training: Sequence[Graph], back
         for name, values in references.items():
             if not targets[name].length:
                 model.references[name].copy_(values)
+            if targets[name].charges:
+                _start_from_charges(model, name, everything)
     return model, spreads
+
+
+def _start_from_charges(model: TensorModel, name: str, graph: Graph) -> None:
+    """Give a dipole the charges of the species that explain the labels best, beside which its heads begin small.
+
+    Labels that are lengths do not tell a dipole from its opposite: kinds of molecules would settle on different signs.
+    """
+    label, mask = graph.labels[name].to(torch.float64).reshape(graph.num_graphs, -1), graph.masks.get(name)
+    known = torch.ones(len(label), dtype=torch.bool) if mask is None else mask.reshape(len(label), -1).all(1)
+    model.species_charges[name].copy_(fit_charges(species_moments(graph, model.species)[known], label[known]))
+    for head in (model.heads[name], model.charges[name]):
+        for weight in head.parameters():
+            weight.mul_(0.1)
 
 
 def _target(name: str, given: TargetSettings) -> Target:

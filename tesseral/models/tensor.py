@@ -73,8 +73,8 @@ class TensorModel(torch.nn.Module):
     r"""Direct heads: a tensor of each structure, :math:`T = \sum_i w_i t_i` (:class:`Target`), or of each atom, :math:`t_i`.
 
     Called with a graph, returns name -> (graphs or nodes, dim) in ``ir_mul``, float64; l = 1 is (x, y, z) and
-    :meth:`cartesian` turns 0e+2e into (3, 3). Invariant parts have a constant for each species besides. A target with
-    ``charges`` is a dipole,
+    :meth:`cartesian` turns 0e+2e into (3, 3). Invariant parts, and charges, have a constant for each species besides. A target
+    with ``charges`` is a dipole,
 
     .. math:: \mu = \sum_i q_i r_i + \sum_i \mu_i, \qquad \sum_i q_i = Q,
 
@@ -100,6 +100,9 @@ class TensorModel(torch.nn.Module):
         self.charges = torch.nn.ModuleDict(
             {name: Linear(self.body.irreps_out, "1x0e", dtype=dtype) for name, t in settings.targets.items() if t.charges}
         )
+        self.species_charges = torch.nn.ParameterDict(
+            {name: torch.nn.Parameter(torch.zeros(len(self.species), dtype=dtype)) for name in self.charges}
+        )
         self.references = torch.nn.ParameterDict(
             {
                 name: torch.nn.Parameter(torch.zeros(len(self.species), irreps.dim, dtype=dtype))
@@ -117,7 +120,8 @@ class TensorModel(torch.nn.Module):
             if target.per == "structure":
                 values = pooled(values, target.pool, graph)
             if target.charges:
-                values = values + _charge_dipole(self.charges[name](features).squeeze(-1), graph)
+                charges = self.charges[name](features).squeeze(-1) + self.species_charges[name][species]
+                values = values + _charge_dipole(charges, graph)
             result[name] = values
         return result
 
@@ -201,6 +205,12 @@ def _charge_dipole(charges: Float[Tensor, " nodes"], graph: Graph) -> Float[Tens
     if bool(graph.pbc.any()):
         raise ValueError("the dipole of something that repeats has no meaning: leave out the target, or set pbc to false")
     return _moment(charges, graph)
+
+
+def species_moments(graph: Graph, species: Sequence[int]) -> Float[Tensor, "graphs species 3"]:
+    """The dipole that a unit charge on every atom of a species makes in each neutral structure."""
+    of_species = (graph.species[:, None] == torch.tensor(species, device=graph.device)).to(torch.float64)
+    return torch.stack([_moment(column, graph.replace(charge=None)) for column in of_species.unbind(1)], dim=1)
 
 
 def _moment(charges: Float[Tensor, " nodes"], graph: Graph) -> Float[Tensor, "graphs 3"]:

@@ -151,6 +151,39 @@ def target_statistics(
     return TargetStatistics(references, rest if rest > 1e-6 * size else size or 1.0)
 
 
+def fit_charges(
+    moments: Float[Tensor, "rows species 3"], labels: Float[Tensor, "rows dim"], passes: int = 20
+) -> Float[Tensor, " species"]:
+    r"""Charges of the species whose dipoles :math:`\sum_z q_z m_z` come nearest to the labels: vectors, or their lengths (dim 1).
+
+    Lengths do not tell a dipole from its opposite. To begin with, :math:`\mu^2 = \sum_{zz'} q_z q_{z'} m_z \cdot m_{z'}` is
+    linear in the products of charges, of which the nearest ones of rank one are taken; then the directions are kept and lengths
+    fitted along them, in turns. The sign that is left is arbitrary, but one for all rows.
+
+    >>> moments = torch.randn(50, 2, 3, dtype=torch.float64)
+    >>> charges = torch.tensor([0.5, -0.2], dtype=torch.float64)
+    >>> lengths = torch.einsum("rsx,s->rx", moments, charges).norm(dim=1, keepdim=True)
+    >>> [round(abs(q), 6) for q in fit_charges(moments, lengths).tolist()]
+    [0.5, 0.2]
+    """
+    if labels.shape[1] == 3:
+        return _solve(moments.transpose(1, 2).flatten(0, 1), labels.flatten())
+    a, b = torch.triu_indices(moments.shape[1], moments.shape[1], device=moments.device)
+    products = (moments[:, a] * moments[:, b]).sum(2) * torch.where(a == b, 1.0, 2.0)
+    square = moments.new_zeros(moments.shape[1], moments.shape[1])
+    square[a, b] = square[b, a] = _solve(products, labels[:, 0].square())
+    sizes, vectors = torch.linalg.eigh(square)
+    charges = vectors[:, -1] * sizes[-1].clamp(min=0).sqrt()
+    for _ in range(passes):
+        directions = torch.nn.functional.normalize(torch.einsum("rsx,s->rx", moments, charges), dim=1)
+        charges = _solve(torch.einsum("rsx,rx->rs", moments, directions), labels[:, 0])
+    return charges
+
+
+def _solve(matrix: Tensor, values: Tensor) -> Tensor:
+    return torch.linalg.lstsq(matrix, values[:, None], driver="gelsd").solution[:, 0]  # the smallest where several fit
+
+
 def typed_sums(
     predicted: Float[Tensor, "rows dim"],
     label: Float[Tensor, "rows dim"],

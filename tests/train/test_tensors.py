@@ -7,7 +7,7 @@ from ase.build import molecule
 from tesseral.graph import build_graph, collate
 from tesseral.o3 import CartesianTensor, Irreps
 from tesseral.train.admission import TrainingError
-from tesseral.train.tensors import TensorTask, masked_error, target_statistics, typed_loss, typed_sums
+from tesseral.train.tensors import TensorTask, fit_charges, masked_error, target_statistics, typed_loss, typed_sums
 
 
 def test_masks_and_irreps():
@@ -136,3 +136,21 @@ def test_references_explain_what_composition_does():
     torch.testing.assert_close(found.references[:, 0], torch.tensor([2.0, -1.0], dtype=torch.float64))
     assert found.references[:, 1:].abs().max() == 0
     assert found.spread == pytest.approx(0.1 / 6**0.5)
+
+
+@pytest.mark.parametrize("length", [False, True])
+def test_charges_behind_dipoles(length):
+    """Up to one sign for all of them, where only lengths are known; what no moment tells is zero."""
+    torch.manual_seed(0)
+    charges = torch.tensor([0.4, -0.7, 0.1], dtype=torch.float64)
+    moments = torch.randn(200, 3, 3, dtype=torch.float64)
+    dipoles = torch.einsum("rsx,s->rx", moments, charges) + 0.02 * torch.randn(200, 3, dtype=torch.float64)
+    labels = dipoles.norm(dim=1, keepdim=True) if length else dipoles
+    found = fit_charges(moments, labels)
+    sign = torch.sign(found[0]) if length else 1.0
+    torch.testing.assert_close(sign * found, charges, rtol=0, atol=0.01)
+    moments[:, 2] = 0
+    labels = torch.einsum("rsx,s->rx", moments, charges)
+    found = fit_charges(moments, labels.norm(dim=1, keepdim=True) if length else labels)
+    assert found[2] == 0
+    assert not fit_charges(torch.zeros(4, 3, 3), torch.ones(4, 1 if length else 3)).any()
