@@ -35,6 +35,7 @@ QUICK = (  # the size, mode and number of frames
     ("4 layers, lmax 2, 32", "md", 67),
     ("4 layers, lmax 2, 32, splines", "train", 5),
     ("4 layers, lmax 2, 32, splines", "train", 32),
+    ("4 layers, lmax 2, 32, splines", "md", 7),
 )
 
 
@@ -46,7 +47,7 @@ def rows(environment: Environment) -> Iterator[dict]:
         return
     full = [(size, mode, batch) for size in SIZES for mode, batch in STEPS]
     for size, mode, batch in QUICK if environment.quick else full:
-        peers = PEERS if mode == "md" and not environment.quick else PEERS[:1]  # compiling takes minutes
+        peers = PEERS if mode == "md" else PEERS[:1]  # compiling takes minutes, once
         with environment.workers("nequip_steps.py", ("tesseral", *peers), mode, frames, batch, *SIZES[size]) as sides:
             table = compare(sides, environment.rounds, environment.seconds)
         problem = f"{size}, {'batch ' + str(batch) if mode == 'train' else str(15 * batch) + ' atoms'}"
