@@ -29,10 +29,6 @@ def emit(program: Program, scalar: str, target: Target, axis: str | None, spline
     return _Emitter(program, scalar, target, axis, splines).source()
 
 
-_SUMS = 26 * 1024
-"""Bytes of the sums of a row that stay in a first cache beside what is added to them."""
-
-
 class _Emitter:
     def __init__(self, program: Program, scalar: str, target: Target, axis: str | None, splines: Splines) -> None:
         self.program, self.form, self.scalar, self.target, self.axis = program, program.form, scalar, target, axis
@@ -50,24 +46,12 @@ class _Emitter:
         if self.folded:
             self._collect_entries()
         self.splines = self._spline_code(splines)
-        self.block = self._block()
         self.reduced = [n for n, terms in enumerate(program.outputs) if terms[0].slot == fold and self.roles.fold_is_free]
 
     def _spline_code(self, splines: Splines) -> SplineCode:
         slots = [self.inputs[n] for n, _ in splines.inputs] + [self.outputs[n] for n, _ in splines.outputs]
         at = 4 + 4 * len(self.form.indices) + len(self.inputs) + len(self.outputs)
         return SplineCode(splines, slots[0].dim if slots else 0, self.width, at, self._workspace_offset(len(self.outputs)))
-
-    def _block(self) -> int:
-        """The channels that all items of a row take together before the next, so that sums stay in the first cache (0: all)."""
-        if self.axis is None or self.splines or any(slot.index != self.axis for slot in self.outputs):
-            return 0
-        if not all(s.channels for slot in self.outputs for s in slot.segments):
-            return 0
-        components = sum(s.components for slot in self.outputs for s in slot.segments)
-        if sum(slot.dim for slot in self.outputs) * self.size <= _SUMS:
-            return 0
-        return max(_SUMS // (components * self.target.vector_bytes), 1) * self.width
 
     # --- the whole source -------------------------------------------------------------------------------------------------
 
@@ -161,13 +145,6 @@ class _Emitter:
     def _group_calls(self, number: int, extent: int) -> list[str]:
         calls, parameters = [], self._parameters(True)
         full = extent // self.width
-        if self.block:
-            here = f"i64 c = block; c < {full * self.width} && c < block + {self.block}; c += W"
-            calls.append(f"for ({here}) group{number}<W>(c, stream, {parameters});")
-            if extent % self.width:
-                condition = f"block <= {full * self.width} && {full * self.width} < block + {self.block}"
-                calls.append(f"if ({condition}) group{number}<{extent % self.width}>({full * self.width}, stream, {parameters});")
-            return calls
         if full == 1:
             calls.append(f"group{number}<W>(0, stream, {parameters});")
         elif full:
@@ -246,9 +223,6 @@ class _Emitter:
             for number, slot in enumerate(self.outputs):
                 if slot.index == self.axis:
                     put(f"  __builtin_memset(out{number} + row * {slot.dim}LL, 0, {slot.dim} * sizeof(T));")
-            if self.block:
-                extent = max(s.channels[0] for slot in self.outputs for s in slot.segments)
-                put(f"  for (i64 block = 0; block < {extent}; block += {self.block})")
             put("  for (i64 k = pointers[row]; k < pointers[row + 1]; k++) {")
             put("    const i64 e = order ? order[k] : k;")
         self._prefetch(lines)
@@ -280,7 +254,7 @@ class _Emitter:
         return "\n".join(lines)
 
     def _prefetch(self, lines: list[str]) -> None:
-        """Ask for the next item's rows."""
+        """Ask for the next item's rows, into the second cache: the first is full of this item's and of the sums of its row."""
         ahead = "e + 1" if self.axis is None else "k + 1"
         bound = "end" if self.axis is None else "items"
         wanted = [
@@ -290,16 +264,14 @@ class _Emitter:
         ]
         if not wanted:
             return
-        # all blocks of channels read the same rows, so the first brings them to the second cache for all
-        first, cache = (" && block == 0", ", 0, 2") if self.block else ("", "")
-        lines.append(f"    if ({ahead} < {bound}{first}) {{")
+        lines.append(f"    if ({ahead} < {bound}) {{")
         lines.append(
             f"      const i64 f = {ahead};" if self.axis is None else "      const i64 f = order ? order[k + 1] : k + 1;"
         )
         for n, slot in wanted:
             position = "f" if slot.index == ITEM else f"index{self.form.indices.index(slot.index)}[f]"
             lines.append(f"      const char* q{n} = (const char*)(in{n} + {position} * {slot.dim}LL);")
-            lines.append(f"      for (int b = 0; b < {slot.dim * self.size}; b += 64) __builtin_prefetch(q{n} + b{cache});")
+            lines.append(f"      for (int b = 0; b < {slot.dim * self.size}; b += 64) __builtin_prefetch(q{n} + b, 0, 2);")
         lines.append("    }")
 
     def written_once(self, output: int) -> bool:
