@@ -40,8 +40,9 @@ def main() -> None:
     compiled = torch._inductor.aoti_load_package(str(package))
     values = [single[key] for key in INPUTS]
     energy, forces = compiled(values)
-    expected = eager[AtomicDataDict.TOTAL_ENERGY_KEY].sum(), eager[AtomicDataDict.FORCE_KEY]
-    torch.testing.assert_close((energy.sum(), forces), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(forces, eager[AtomicDataDict.FORCE_KEY], rtol=1e-3, atol=1e-4)
+    expected = eager[AtomicDataDict.TOTAL_ENERGY_KEY].sum()
+    torch.testing.assert_close(energy.sum(), expected, rtol=1e-3, atol=1e-5 * len(forces))  # float32 sums over the atoms
     description = {"nodes": len(forces), "edges": int(single[AtomicDataDict.EDGE_INDEX_KEY].shape[1])}
     serve(lambda: compiled(values), description)
 
