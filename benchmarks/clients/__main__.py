@@ -83,7 +83,7 @@ def together(mace: str = "0.4", nequip: str = "0.6") -> int:
             ours, theirs = (dict(np.load(f"{folder}/{name}/numbers_of_{side}.npz")) for side in ("tesseral", "e3nn"))
             worst = {k: float(np.abs(ours[k] - theirs[k]).max() / np.abs(theirs[k]).max()) for k in ours}
             print(f"{name}, together: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()), flush=True)
-            failed |= not within(worst)
+            failed += not within(worst)
     return failed
 
 

@@ -30,6 +30,7 @@ def linear(
     ``weight`` is one row for all, or has leading axes that broadcast with the batch. For a plan with the factor ``f_in`` see
     :func:`linear_with_channels`. Raises ``ValueError`` for a last axis that does not fit the plan.
 
+    >>> from tesseral.ops.linear_plan import linear_plan
     >>> plan = linear_plan("2x1o", "1x1o")
     >>> linear(torch.eye(6), torch.tensor([1.0, 0.0]) * 2**0.5, plan).T
     tensor([[1., 0., 0., 0., 0., 0.],
@@ -59,6 +60,7 @@ def linear_with_channels(
 ) -> Float[Tensor, "*out f_out dim_out"]:
     """The linear map that mixes an additional axis of channels, from ``f_in`` to ``f_out``, the same for all irreps.
 
+    >>> from tesseral.ops.linear_plan import linear_plan
     >>> plan = linear_plan("2x1o", "1x1o", f_in=4)
     >>> linear_with_channels(torch.randn(5, 4, 6), torch.randn(4, 7, 2), plan).shape
     torch.Size([5, 7, 3])
@@ -72,6 +74,7 @@ def linear_by_group(
 ) -> Float[Tensor, "rows dim_out"]:
     """The linear map whose weights are those of the row's group.
 
+    >>> from tesseral.ops.linear_plan import linear_plan
     >>> plan = linear_plan("1x0e", "1x0e")
     >>> linear_by_group(torch.ones(3, 1), torch.tensor([1, 0, 1]), torch.tensor([[2.0], [3.0]]), plan).T
     tensor([[3., 2., 3.]])
