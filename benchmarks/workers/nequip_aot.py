@@ -27,20 +27,23 @@ OUTPUTS = [AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.FORCE_KEY]
 
 def main() -> None:
     words = sys.argv[2:8]
-    data, model = prepare(*words)
+    file, batch, *sizes = words
+    _, model = prepare(file, "7", *sizes)  # normalised by the neighbours of these frames, however many are evaluated
+    data, _ = prepare(file, batch, *sizes)
     eager = model.eval()({key: value.clone() if torch.is_tensor(value) else value for key, value in data.items()})
     single = {key: data[key] for key in INPUTS}
-    name = hashlib.sha256("\n".join([torch.__version__, *words[2:]]).encode()).hexdigest()[:16]
+    name = hashlib.sha256("\n".join([torch.__version__, *sizes]).encode()).hexdigest()[:16]
     package = Path(tempfile.gettempdir()) / f"benchmark-{name}.nequip.pt2"
     if not package.exists():
-        sizes = {kind: torch.export.Dim(f"num_{kind}s", min=2, max=2**31 - 1) for kind in ("node", "edge")}
+        axes = {kind: torch.export.Dim(f"num_{kind}s", min=2, max=2**31 - 1) for kind in ("node", "edge")}
         part = package.with_name(f"{os.getpid()}-{package.name}")
-        aot_export_model(model, "cpu", INPUTS, OUTPUTS, single, {"graph": torch.export.Dim.STATIC, **sizes}, str(part))
+        aot_export_model(model, "cpu", INPUTS, OUTPUTS, single, {"graph": torch.export.Dim.STATIC, **axes}, str(part))
         part.replace(package)
     compiled = torch._inductor.aoti_load_package(str(package))
     values = [single[key] for key in INPUTS]
     energy, forces = compiled(values)
-    torch.testing.assert_close(forces, eager[AtomicDataDict.FORCE_KEY], rtol=1e-3, atol=1e-4)
+    wanted = eager[AtomicDataDict.FORCE_KEY]
+    torch.testing.assert_close(forces, wanted, rtol=0, atol=1e-3 * float(wanted.abs().max()))
     expected = eager[AtomicDataDict.TOTAL_ENERGY_KEY].sum()
     torch.testing.assert_close(energy.sum(), expected, rtol=1e-3, atol=1e-5 * len(forces))  # float32 sums over the atoms
     description = {"nodes": len(forces), "edges": int(single[AtomicDataDict.EDGE_INDEX_KEY].shape[1])}
