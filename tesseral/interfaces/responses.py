@@ -109,11 +109,12 @@ def _third(tensors: np.ndarray) -> np.ndarray:
 
 
 def _moments(frame: Frame, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What one e on each atom of a species adds to the dipole, all atoms sharing what makes up for it; and the dipole without the
-    part that equal charges give."""
-    return ((kinds - kinds.mean(0)).T @ frame.positions).T, frame.labels["dipole"] - (frame.charge or 0.0) * frame.positions.mean(
-        0
-    )
+    """What one e on each atom of a species adds to the dipole, all atoms sharing what makes up for it; and the dipole to explain.
+
+    That is the dipole of the frame without what its charge gives in equal parts.
+    """
+    of_charge = (frame.charge or 0.0) * frame.positions.mean(0)
+    return frame.positions.T @ (kinds - kinds.mean(0)), frame.labels["dipole"] - of_charge
 
 
 def non_analytic(model: Any, crystal: ase.Atoms) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from torch import Tensor
 from tesseral.graph import Graph
 from tesseral.models.atomwise import SumOverAtoms
 from tesseral.models.nequip import Body, NequIPSettings
+from tesseral.models.tensor import SYMMETRIC
 from tesseral.nn import Linear
 from tesseral.nn.electrostatics import neutralized
 from tesseral.nn.pair import ZBL
-from tesseral.o3 import CartesianTensor, Irreps
+from tesseral.o3 import Irreps
 
-SYMMETRIC = CartesianTensor("ij=ji", layout="ir_mul")
 VOLUME = float(units.Hartree * units.Bohr)  # a polarizability in e·Å per V/Å times this is its volume in Å³
 
 
